@@ -1,0 +1,257 @@
+#include "lib/flock_wait.h"
+
+#include <errno.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <string.h>
+#include <sys/file.h>
+
+#include "lib/clock.h"
+#include "lib/signals.h"
+#include "lib/sys_linux.h"
+
+/* A signal that comes between the look at the clock and the sleep in flock is
+ * lost; so the timer repeats. */
+#define REPEAT (5 * CLOCK_MILLISECOND)
+#define POLL_FIRST CLOCK_MILLISECOND
+#define POLL_LONGEST (20 * CLOCK_MILLISECOND)
+
+/* Where the search for a free signal starts. Two copies of this file may live
+ * in one process (libfilelock, libautolock); they search in other directions,
+ * so that they do not pick the same signal at the same moment. */
+#ifndef FLOCK_WAIT_SIGNAL_DOWNWARD
+#define FLOCK_WAIT_SIGNAL_DOWNWARD 0
+#endif
+
+/* What the handler of this thread needs. Not on the stack of the wait: a
+ * handler of the program may jump out of it (siglongjmp) and leave us behind. */
+struct waiting {
+    int timer;       /* kernel timer id */
+    uintptr_t frame; /* an address in the waiting function's stack frame */
+    bool active;
+};
+static _Thread_local struct waiting waiting __attribute__((tls_model("initial-exec")));
+static _Thread_local volatile sig_atomic_t fired __attribute__((tls_model("initial-exec")));
+
+/* The handler is shared by all waiting threads and counted. */
+static struct {
+    atomic_flag busy;
+    unsigned users;
+    int number; /* 0: none chosen */
+    struct sigaction before;
+} shared = {.busy = ATOMIC_FLAG_INIT};
+
+/* With all signals blocked, so that no handler finds the state half made. */
+static signal_set shared_enter(void) {
+    signal_set before = signals_mask(SIGNALS_ALL);
+    while (atomic_flag_test_and_set_explicit(&shared.busy, memory_order_acquire)) {
+        (void)SYS_CALL(SYS_sched_yield, 0, 0, 0, 0, 0, 0);
+    }
+    return before;
+}
+
+static void shared_leave(signal_set before) {
+    atomic_flag_clear_explicit(&shared.busy, memory_order_release);
+    (void)signals_mask(before);
+}
+
+static void handler_put_back(void) {
+    signal_set before = shared_enter();
+    if (shared.users > 0 && --shared.users == 0) {
+        (void)sigaction(shared.number, &shared.before, NULL);
+        shared.number = 0;
+    }
+    shared_leave(before);
+}
+
+/* Whether the interrupted code runs below the frame of our wait. If not, a
+ * handler of the program has jumped out of it and the timer is an orphan. On an
+ * alternate signal stack addresses say nothing; then the next tick decides. */
+static bool wait_is_gone(void) {
+    if (!waiting.active) {
+        return true;
+    }
+    if ((uintptr_t)__builtin_frame_address(0) <= waiting.frame) {
+        return false;
+    }
+    stack_t alternate;
+    return sigaltstack(NULL, &alternate) == 0 && !(alternate.ss_flags & SS_ONSTACK);
+}
+
+static void on_timer(int number, siginfo_t *info, void *context) {
+    (void)context;
+    fired = 1;
+    if (info->si_code == SI_TIMER && wait_is_gone()) {
+        waiting.active = false;
+        (void)SYS_CALL(SYS_timer_delete, info->si_timerid, 0, 0, 0, 0, 0);
+        signals_drain(number);
+        handler_put_back();
+    }
+}
+
+static bool signal_is_free(int number) {
+    struct sigaction now;
+    return sigaction(number, NULL, &now) == 0 && !(now.sa_flags & SA_SIGINFO) &&
+           now.sa_handler == SIG_DFL;
+}
+
+static int choose_signal(void) {
+    for (int i = 0; i <= SIGRTMAX - SIGRTMIN; i++) {
+        int number = FLOCK_WAIT_SIGNAL_DOWNWARD ? SIGRTMAX - i : SIGRTMIN + i;
+        if (signal_is_free(number)) {
+            return number;
+        }
+    }
+    return 0;
+}
+
+/* Installs the handler or counts one user more. Returns the signal, 0 for none. */
+static int handler_install(void) {
+    signal_set before = shared_enter();
+    if (shared.users == 0) {
+        int saved = errno;
+        struct sigaction action = {.sa_sigaction = on_timer, .sa_flags = SA_SIGINFO};
+        (void)sigfillset(&action.sa_mask);
+        shared.number = choose_signal();
+        if (shared.number && sigaction(shared.number, &action, &shared.before) < 0) {
+            shared.number = 0;
+        }
+        errno = saved;
+    }
+    if (shared.number) {
+        shared.users++;
+    }
+    int number = shared.number;
+    shared_leave(before);
+    return number;
+}
+
+void flock_wait_after_fork(void) {
+    /* Only the forking thread lives on, and it was not waiting. */
+    atomic_flag_clear(&shared.busy);
+    if (shared.users > 0) {
+        (void)sigaction(shared.number, &shared.before, NULL);
+    }
+    shared.users = 0;
+    shared.number = 0;
+    waiting.active = false;
+}
+
+/* Starts the timer of this thread. Returns 0 or a negative errno value. */
+static int timer_start(int number, uint64_t until) {
+    struct sigevent event;
+    memset(&event, 0, sizeof(event));
+    event.sigev_signo = number;
+    event.sigev_notify = SIGEV_THREAD_ID;
+#ifdef sigev_notify_thread_id
+    event.sigev_notify_thread_id = sys_gettid();
+#else
+    event._sigev_un._tid = sys_gettid();
+#endif
+    int timer = -1;
+    int r = (int)SYS_CALL(SYS_timer_create, CLOCK_MONOTONIC, &event, &timer, 0, 0, 0);
+    if (r < 0) {
+        return r;
+    }
+    struct itimerspec when = {.it_interval = clock_timespec(REPEAT),
+                              .it_value = clock_timespec(until)};
+    r = (int)SYS_CALL(SYS_timer_settime, timer, TIMER_ABSTIME, &when, NULL, 0, 0);
+    if (r < 0) {
+        (void)SYS_CALL(SYS_timer_delete, timer, 0, 0, 0, 0, 0);
+        return r;
+    }
+    waiting.timer = timer;
+    return 0;
+}
+
+/* In the queue, with the program's signals let through, until the time is up. */
+static int flock_until(int fd, int operation, uint64_t until, signal_set blocked, signal_set ours) {
+    for (;;) {
+        if (signals_interrupt(blocked | ours)) {
+            return -EINTR;
+        }
+        fired = 0;
+        (void)signals_mask(blocked & ~ours);
+        int r = sys_flock(fd, operation);
+        (void)signals_mask(SIGNALS_ALL);
+        if (r != -EINTR || !fired) {
+            return r;
+        }
+        if (clock_now() >= until) {
+            return -ETIMEDOUT;
+        }
+    }
+}
+
+static int wait_with_timer(int fd, int operation, uint64_t until, signal_set blocked) {
+    int number = handler_install();
+    if (!number) {
+        return -ENOTSUP;
+    }
+    const struct waiting outer = waiting; /* of a wait that a handler interrupted */
+    int r = timer_start(number, until);
+    if (r < 0) {
+        handler_put_back();
+        return -ENOTSUP;
+    }
+    waiting.frame = (uintptr_t)__builtin_frame_address(0);
+    waiting.active = true;
+    r = flock_until(fd, operation, until, blocked, signals_only(number));
+    (void)SYS_CALL(SYS_timer_delete, waiting.timer, 0, 0, 0, 0, 0);
+    signals_drain(number);
+    waiting = outer;
+    handler_put_back();
+    return r;
+}
+
+static int wait_by_polling(int fd, int operation, uint64_t until, signal_set blocked) {
+    uint64_t pause = POLL_FIRST;
+    for (;;) {
+        uint64_t now = clock_now();
+        if (now >= until) {
+            return -ETIMEDOUT;
+        }
+        if (signals_interrupt(blocked)) {
+            return -EINTR;
+        }
+        struct timespec rest = clock_timespec(pause < until - now ? pause : until - now);
+        (void)signals_mask(blocked);
+        int r = (int)SYS_CALL(SYS_clock_nanosleep, CLOCK_MONOTONIC, 0, &rest, NULL, 0, 0);
+        (void)signals_mask(SIGNALS_ALL);
+        if (r < 0) {
+            return r;
+        }
+        r = sys_flock(fd, operation | LOCK_NB);
+        if (r != -EWOULDBLOCK) {
+            return r;
+        }
+        pause = pause * 2 < POLL_LONGEST ? pause * 2 : POLL_LONGEST;
+    }
+}
+
+int flock_wait_blocked(int fd, int operation, uint64_t until, bool poll, signal_set blocked) {
+    int r = sys_flock(fd, operation | LOCK_NB);
+    if (r != -EWOULDBLOCK) {
+        return r;
+    }
+    if (clock_now() >= until) {
+        return -ETIMEDOUT;
+    }
+    r = poll ? -ENOTSUP : wait_with_timer(fd, operation, until, blocked);
+    return r == -ENOTSUP ? wait_by_polling(fd, operation, until, blocked) : r;
+}
+
+int flock_wait(int fd, int operation, uint64_t until) {
+    int r = sys_flock(fd, operation | LOCK_NB);
+    if (r != -EWOULDBLOCK) {
+        return r;
+    }
+    if (until == CLOCK_FOREVER) {
+        return sys_flock(fd, operation);
+    }
+    signal_set blocked = signals_mask(SIGNALS_ALL);
+    r = flock_wait_blocked(fd, operation, until, false, blocked);
+    (void)signals_mask(blocked);
+    return r;
+}

@@ -1,0 +1,43 @@
+/*
+ * Waiting for a flock(2) inside the kernel, for a limited time.
+ *
+ * flock has no timeout of its own. A POSIX timer that signals this thread
+ * (timer_create(2), SIGEV_THREAD_ID) interrupts it; the waiter stands in the
+ * kernel's queue meanwhile, is woken at once and is seen by lslocks(8). The
+ * signal is a real-time one whose action is the default one; its handler is
+ * there only as long as somebody waits, and the thread's mask and the action
+ * are put back. Where no timer is to be had (RLIMIT_SIGPENDING), the lock is tried again and again
+ * with growing pauses.
+ *
+ * Thread-safe; usable in a signal handler that interrupted another wait.
+ */
+#ifndef FILELOCK_FLOCK_WAIT_H
+#define FILELOCK_FLOCK_WAIT_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "lib/signals.h"
+
+/*
+ * operation: LOCK_EX or LOCK_SH. until: CLOCK_MONOTONIC in microseconds
+ * (lib/clock.h), CLOCK_FOREVER for no limit; a time gone by means one try.
+ * Returns 0, -ETIMEDOUT, -EINTR when a handler of the program without
+ * SA_RESTART ran, or what flock(2) fails with.
+ */
+int flock_wait(int fd, int operation, uint64_t until);
+
+/*
+ * The same for a caller that has blocked all signals already, to do other
+ * things between waits without losing one that ought to end the waiting:
+ * `blocked` is the program's own mask, in force only inside the queue. All
+ * signals are blocked again afterwards; after -EINTR the handler runs, at the
+ * latest, when the caller puts the mask back. With `poll` no timer and no
+ * handler is used.
+ */
+int flock_wait_blocked(int fd, int operation, uint64_t until, bool poll, signal_set blocked);
+
+/* To be called in the child of a fork, where the waiting threads are gone. */
+void flock_wait_after_fork(void);
+
+#endif

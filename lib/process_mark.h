@@ -1,0 +1,19 @@
+/*
+ * Which process is this? Without a system call.
+ *
+ * A page that the kernel empties in the child of every fork (MADV_WIPEONFORK,
+ * madvise(2), Linux 4.14) holds the process id. A child that shares our memory
+ * (vfork, clone with CLONE_VM) sees its parent's id here: whoever needs to know
+ * of those compares with getpid(2).
+ *
+ * Safe in signal handlers and threads; errno untouched.
+ */
+#ifndef FILELOCK_PROCESS_MARK_H
+#define FILELOCK_PROCESS_MARK_H
+
+#include <sys/types.h>
+
+/* The id of the process that this memory belongs to. */
+pid_t process_mark(void);
+
+#endif

@@ -1,0 +1,214 @@
+#include "lib/sidecar.h"
+
+#include <errno.h>
+#include <stddef.h>
+
+#include "lib/sys_linux.h"
+
+/* O_NONBLOCK: a planted FIFO must not hang us. */
+#define FLAGS (O_CLOEXEC | O_NOFOLLOW | O_NOCTTY | O_NONBLOCK)
+
+struct sidecar_id sidecar_id_of(const struct sys_stat *stat) {
+    return (struct sidecar_id){.device = (uint64_t)stat->dev_major << 32 | stat->dev_minor,
+                               .inode = stat->ino};
+}
+
+bool sidecar_same(struct sidecar_id a, struct sidecar_id b) {
+    return a.inode == b.inode && a.device == b.device;
+}
+
+/* Reading and writing for each class that may read or write the data. */
+static unsigned mode_like(unsigned data_mode) {
+    unsigned mode = 0;
+    for (unsigned shift = 0; shift <= 6; shift += 3) {
+        if (data_mode >> shift & 06) {
+            mode |= 06u << shift;
+        }
+    }
+    return mode;
+}
+
+/* The umask, from the mode that a file made with 0777 got. */
+static unsigned umask_seen(unsigned created_mode) {
+    return ~created_mode & 0777;
+}
+
+/* Owner, group and mode of a new sidecar. Where the owner may not be given
+ * away the group alone is tried; what cannot be set stays as it is. */
+static int dress(int fd, enum sidecar_making making, const struct sys_stat *data) {
+    struct sys_stat now;
+    int r = sys_fstat(fd, &now);
+    if (r < 0) {
+        return r;
+    }
+    unsigned umask_now = umask_seen(now.mode);
+    if (making == SIDECAR_PLAIN) {
+        return (int)SYS_CALL(SYS_fchmod, fd, 0666 & ~umask_now, 0, 0, 0, 0);
+    }
+    unsigned mode = data->mode;
+    if (making == SIDECAR_LIKE_FUTURE) {
+        mode &= ~umask_now;
+    } else if (now.uid != data->uid || now.gid != data->gid) {
+        if (SYS_CALL(SYS_fchown, fd, data->uid, data->gid, 0, 0, 0) < 0) {
+            (void)SYS_CALL(SYS_fchown, fd, -1, data->gid, 0, 0, 0);
+        }
+    }
+    return (int)SYS_CALL(SYS_fchmod, fd, mode_like(mode), 0, 0, 0, 0);
+}
+
+static char *put_number(char *end, unsigned number) {
+    do {
+        *--end = (char)('0' + number % 10);
+        number /= 10;
+    } while (number);
+    return end;
+}
+
+/* Gives a file without a name (O_TMPFILE) its name: open(2), NOTES. */
+static int give_name(int fd, int dirfd, const char *name) {
+    static const char prefix[] = "/proc/self/fd/";
+    char path[sizeof(prefix) + 10];
+    char digits[11] = {0};
+    char *number = put_number(digits + sizeof(digits) - 1, (unsigned)fd);
+    size_t n = 0;
+    for (const char *p = prefix; *p; p++) {
+        path[n++] = *p;
+    }
+    while (*number) {
+        path[n++] = *number++;
+    }
+    path[n] = '\0';
+    return (int)SYS_CALL(SYS_linkat, AT_FDCWD, path, dirfd, name, AT_SYMLINK_FOLLOW, 0);
+}
+
+/* The directory part of a name, for O_TMPFILE; "." where there is none. */
+static int directory_of(const char *name, char *ret, size_t size) {
+    size_t cut = 0;
+    for (size_t i = 0; name[i]; i++) {
+        if (name[i] == '/') {
+            cut = i + 1;
+        }
+    }
+    if (cut + 2 > size) {
+        return -ENAMETOOLONG;
+    }
+    for (size_t i = 0; i < cut; i++) {
+        ret[i] = name[i];
+    }
+    ret[cut] = '.';
+    ret[cut + 1] = '\0';
+    return 0;
+}
+
+/* Makes the sidecar appear at once with its right mode: a file that is there
+ * before its mode is would lock others out for a moment. */
+static int make_whole(int dirfd, const char *name, enum sidecar_making making,
+                      const struct sys_stat *data) {
+    char directory[512];
+    int r = directory_of(name, directory, sizeof(directory));
+    if (r < 0) {
+        return r;
+    }
+    int fd = sys_openat(dirfd, directory, O_TMPFILE | O_RDWR | O_CLOEXEC, 0777);
+    if (fd < 0) {
+        return fd;
+    }
+    r = dress(fd, making, data);
+    if (r >= 0) {
+        r = give_name(fd, dirfd, name);
+    }
+    if (r < 0) {
+        (void)sys_close(fd);
+        return r;
+    }
+    return fd;
+}
+
+/* For file systems without O_TMPFILE, or without /proc. */
+static int make_plainly(int dirfd, const char *name, enum sidecar_making making,
+                        const struct sys_stat *data) {
+    int fd = sys_openat(dirfd, name, O_RDWR | O_CREAT | O_EXCL | FLAGS, 0777);
+    if (fd >= 0) {
+        (void)dress(fd, making, data);
+    }
+    return fd;
+}
+
+static int make(int dirfd, const char *name, enum sidecar_making making,
+                const struct sys_stat *data) {
+    int r = make_whole(dirfd, name, making, data);
+    if (r >= 0 || r == -EEXIST) {
+        return r;
+    }
+    return make_plainly(dirfd, name, making, data);
+}
+
+static bool unwritable(int error) {
+    return error == -EACCES || error == -EPERM || error == -EROFS;
+}
+
+static int open_existing(int dirfd, const char *name) {
+    int fd = sys_openat(dirfd, name, O_RDWR | FLAGS, 0);
+    if (unwritable(fd)) {
+        int readable = sys_openat(dirfd, name, O_RDONLY | FLAGS, 0);
+        return readable == -ENOENT ? fd : readable;
+    }
+    return fd;
+}
+
+static int open_or_make(int dirfd, const char *name, enum sidecar_making making,
+                        const struct sys_stat *data) {
+    int fd = -ENOENT;
+    for (int attempt = 0; attempt < SIDECAR_ATTEMPTS; attempt++) {
+        fd = open_existing(dirfd, name);
+        if (fd != -ENOENT || making == SIDECAR_NEVER) {
+            return fd;
+        }
+        fd = make(dirfd, name, making, data);
+        if (fd != -EEXIST) {
+            return fd;
+        }
+    }
+    return -ESTALE;
+}
+
+int sidecar_open(int dirfd, const char *name, enum sidecar_making making,
+                 const struct sys_stat *data, int *ret_fd, struct sidecar_id *ret_id) {
+    int fd = open_or_make(dirfd, name, making, data);
+    if (fd < 0) {
+        return fd;
+    }
+    struct sys_stat stat;
+    int r = sys_fstat(fd, &stat);
+    if (r == 0 && !S_ISREG(stat.mode)) {
+        r = -ENXIO;
+    }
+    if (r < 0) {
+        (void)sys_close(fd);
+        return r;
+    }
+    *ret_fd = fd;
+    *ret_id = sidecar_id_of(&stat);
+    return 0;
+}
+
+int sidecar_is_current(int dirfd, const char *name, int fd, struct sidecar_id id) {
+    struct sys_stat path, descriptor;
+    int r = sys_stat(dirfd, name, AT_SYMLINK_NOFOLLOW, &path);
+    if (r == -ENOENT) {
+        return 0;
+    }
+    if (r < 0) {
+        return r;
+    }
+    if (sidecar_same(sidecar_id_of(&path), id)) {
+        return 1;
+    }
+    /* overlayfs gives a file another identity once it has been copied up; only
+     * what the descriptor says now counts. */
+    r = sys_fstat(fd, &descriptor);
+    if (r < 0) {
+        return r;
+    }
+    return sidecar_same(sidecar_id_of(&path), sidecar_id_of(&descriptor)) ? 1 : 0;
+}

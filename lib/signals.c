@@ -1,0 +1,42 @@
+#include "lib/signals.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <time.h>
+
+#include "lib/sys_linux.h"
+
+signal_set signals_mask(signal_set blocked) {
+    signal_set before = 0;
+    (void)SYS_CALL(SYS_rt_sigprocmask, SIG_SETMASK, &blocked, &before, sizeof(blocked), 0, 0);
+    return before;
+}
+
+static bool interrupts(int number) {
+    struct sigaction action;
+    int saved = errno;
+    bool known = sigaction(number, NULL, &action) == 0;
+    errno = saved;
+    bool handled = action.sa_flags & SA_SIGINFO ||
+                   (action.sa_handler != SIG_DFL && action.sa_handler != SIG_IGN);
+    return known && handled && !(action.sa_flags & SA_RESTART);
+}
+
+bool signals_interrupt(signal_set blocked) {
+    signal_set pending = 0;
+    (void)SYS_CALL(SYS_rt_sigpending, &pending, sizeof(pending), 0, 0, 0, 0);
+    pending &= ~blocked;
+    for (int number = 1; pending; number++, pending >>= 1) {
+        if (pending & 1 && interrupts(number)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+void signals_drain(int number) {
+    signal_set one = signals_only(number);
+    struct timespec now = {0};
+    while (SYS_CALL(SYS_rt_sigtimedwait, &one, NULL, &now, sizeof(one), 0, 0) > 0) {
+    }
+}

@@ -1,0 +1,33 @@
+/*
+ * The calling thread's signals, held back for as long as something is half
+ * done, and looked at before they are let through.
+ *
+ * Sets are the kernel's, in one word: bit n-1 for signal n. errno untouched.
+ */
+#ifndef FILELOCK_SIGNALS_H
+#define FILELOCK_SIGNALS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+typedef uint64_t signal_set;
+
+#define SIGNALS_ALL (~(signal_set)0)
+
+static inline signal_set signals_only(int number) {
+    return (signal_set)1 << (number - 1);
+}
+
+/* Sets the mask of blocked signals; returns the one before. */
+signal_set signals_mask(signal_set blocked);
+
+/*
+ * Whether a signal that is pending now would end a system call with EINTR once
+ * `blocked` is the mask: one with a handler without SA_RESTART (signal(7)).
+ */
+bool signals_interrupt(signal_set blocked);
+
+/* Takes away pending signals of this number, which must be blocked. */
+void signals_drain(int number);
+
+#endif
