@@ -1,0 +1,74 @@
+#include "config/load.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "config/resolve.h"
+#include "config/sources.h"
+#include "lib/sys_linux.h"
+
+/* Whether a switch is set to `set`; missing, empty and `unset` are the same. */
+static bool read_switch(char *const *environment, const char *name, const char *set,
+                        const char *unset, const char *bad, struct faults *faults) {
+    const char *value = sources_variable(environment, name);
+    if (!value || value[0] == '\0' || strcmp(value, unset) == 0) {
+        return false;
+    }
+    if (strcmp(value, set) == 0) {
+        return true;
+    }
+    faults_add(faults, name, value, bad);
+    return false;
+}
+
+static size_t memory_needed(const struct sources *sources) {
+    size_t size = rules_memory(0) + resolve_memory_builtin();
+    for (size_t i = 0; i < sources->count; i++) {
+        size += rules_memory(sources->list[i].length);
+        size += resolve_memory(sources->list[i].text);
+    }
+    return size;
+}
+
+static int make_rules(struct rule_set *set, const struct sources *sources, struct faults *faults) {
+    size_t size = memory_needed(sources);
+    void *memory = sys_map(size);
+    if (!memory) {
+        return -ENOMEM;
+    }
+    rules_init(set, memory, size);
+    for (size_t i = 0; i < sources->count; i++) {
+        const struct source *source = &sources->list[i];
+        int r = rules_add_text(set, source->text, source->form, source->name, faults->report,
+                               faults->data);
+        if (r < 0) {
+            return -ENOMEM;
+        }
+        faults->count += r;
+    }
+    return rules_add_builtin(set) < 0 ? -ENOMEM : resolve_rules(set, faults);
+}
+
+int config_load(struct config *ret, char *const *environment, rules_report *report, void *data) {
+    struct faults faults = {report, data, 0};
+    struct config config = {0};
+    config.off = read_switch(environment, "AUTOLOCK", "off", "on",
+                             "unknown value; known are on and off", &faults);
+    config.strict = read_switch(environment, "AUTOLOCK_STRICT", "1", "0",
+                                "unknown value; known are 1 and 0", &faults);
+    int r = 0;
+    if (!config.off) {
+        struct sources sources;
+        r = sources_read(&sources, environment, &faults);
+        if (r == 0) {
+            r = make_rules(&config.rules, &sources, &faults);
+        }
+        sources_done(&sources);
+    }
+    if (r < 0) {
+        return r;
+    }
+    config.faults = faults.count;
+    *ret = config;
+    return 0;
+}

@@ -1,0 +1,157 @@
+#include "config/rules.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "config/pattern.h"
+#include "config/rules_private.h"
+
+/*
+ * The shortest rule is a character and what divides it from the next one, so
+ * that there are half as many rules as bytes. Each pattern, faulty ones too, is
+ * stored with a terminator, which takes the place of what divided it.
+ */
+size_t rules_memory(size_t text_length) {
+    if (text_length == 0) {
+        return builtin_count() * sizeof(struct rule);
+    }
+    if (text_length > SIZE_MAX / (2 * sizeof(struct rule))) {
+        return SIZE_MAX;
+    }
+    return (text_length + 1) / 2 * sizeof(struct rule) + text_length + 1;
+}
+
+void rules_init(struct rule_set *set, void *memory, size_t size) {
+    *set = (struct rule_set){.rules = memory, .memory = memory, .text = (char *)memory + size};
+}
+
+size_t rules_room(const struct rule_set *set) {
+    return (size_t)(set->text - set->memory) - set->count * sizeof(struct rule);
+}
+
+char *rules_take_text(struct rule_set *set, size_t size) {
+    if (size > rules_room(set)) {
+        return NULL;
+    }
+    set->text -= size;
+    return set->text;
+}
+
+static void note_name_end(struct rule_set *set, const char *pattern) {
+    int last = pattern_last_byte(pattern);
+    if (last < 0) {
+        memset(set->name_ends, 0xff, sizeof(set->name_ends));
+    } else {
+        set->name_ends[last / 32] |= UINT32_C(1) << last % 32;
+    }
+}
+
+static bool may_end_name(const struct rule_set *set, char last) {
+    unsigned char byte = (unsigned char)last;
+    return set->name_ends[byte / 32] >> byte % 32 & 1;
+}
+
+int rules_append(struct rule_set *set, const struct rule *rule) {
+    if (rules_room(set) < sizeof(*rule)) {
+        return -ENOSPC;
+    }
+    if (!rule->exclude) {
+        note_name_end(set, rule->pattern);
+    }
+    set->rules[set->count++] = *rule;
+    return 0;
+}
+
+/* The last user rule that matches the first `length` bytes of the path. */
+static const struct rule *last_match(const struct rule_set *set, const char *path, size_t length) {
+    const char *slash = memrchr(path, '/', length);
+    const char *name = slash ? slash + 1 : path;
+    size_t name_length = (size_t)(path + length - name);
+
+    for (size_t i = set->count; i-- > 0;) {
+        const struct rule *rule = &set->rules[i];
+        if (!rule->builtin && pattern_may_match_name(rule->pattern, name, name_length) &&
+            pattern_match_prefix(rule->pattern, path, length)) {
+            return rule;
+        }
+    }
+    return NULL;
+}
+
+/*
+ * Whether the rule names what the built-in one excludes: "/dev/shm/x*" names
+ * "/dev/", "*" and "/d*" do not. The rule's pattern is taken for a path as it
+ * stands; its escapes would matter only in letters that an exclusion spells out
+ * itself, where nobody needs one.
+ */
+static bool names(const struct rule *rule, const struct rule *builtin) {
+    return pattern_match(builtin->pattern, rule->pattern);
+}
+
+/* rules_decide, but for sidecars. */
+static const struct rule *decide_plain(const struct rule_set *set, const char *path,
+                                       size_t length) {
+    const struct rule *rule = last_match(set, path, length);
+    if (!rule || rule->exclude) {
+        return rule;
+    }
+    for (size_t i = set->count; i-- > 0;) {
+        const struct rule *builtin = &set->rules[i];
+        if (builtin->builtin && pattern_match_prefix(builtin->pattern, path, length) &&
+            !names(rule, builtin)) {
+            return builtin;
+        }
+    }
+    return rule;
+}
+
+/* Length of the path whose sidecar this is by its name; 0 where it is none. */
+static size_t owner_length(const char *path, size_t length) {
+    static const char suffix[] = ".lock";
+    size_t suffix_length = sizeof(suffix) - 1;
+    if (length <= suffix_length ||
+        memcmp(path + length - suffix_length, suffix, suffix_length) != 0 ||
+        path[length - suffix_length - 1] == '/') {
+        return 0;
+    }
+    return length - suffix_length;
+}
+
+/*
+ * P.lock is a sidecar where P is locked, P.lock.lock is not where P.lock is a
+ * sidecar, and so on: what counts is how many of P.lock's inner names in a row
+ * the rules would lock.
+ */
+static bool is_sidecar(const struct rule_set *set, const char *path, size_t length) {
+    bool sidecar = false;
+    while ((length = owner_length(path, length)) > 0) {
+        const struct rule *rule = decide_plain(set, path, length);
+        if (!rule || rule->exclude) {
+            break;
+        }
+        sidecar = !sidecar;
+    }
+    return sidecar;
+}
+
+const struct rule *rules_decide(const struct rule_set *set, const char *path) {
+    size_t length = strlen(path);
+    const struct rule *rule = decide_plain(set, path, length);
+    if (rule && !rule->exclude && is_sidecar(set, path, length)) {
+        return builtin_sidecar(set);
+    }
+    return rule;
+}
+
+bool rules_may_match(const struct rule_set *set, const char *name, size_t length) {
+    if (length > 0 && !may_end_name(set, name[length - 1])) {
+        return false;
+    }
+    for (size_t i = set->count; i-- > 0;) {
+        const struct rule *rule = &set->rules[i];
+        if (!rule->exclude && pattern_may_match_name(rule->pattern, name, length)) {
+            return true;
+        }
+    }
+    return false;
+}

@@ -1,0 +1,28 @@
+/*
+ * What the files that make up config/rules.h share.
+ */
+#ifndef AUTOLOCK_RULES_PRIVATE_H
+#define AUTOLOCK_RULES_PRIVATE_H
+
+#include "config/rules.h"
+
+/* Room that is left between the rules and their text. */
+size_t rules_room(const struct rule_set *set);
+
+/* Takes `size` bytes of text off the room; NULL when there are not so many. */
+char *rules_take_text(struct rule_set *set, size_t size);
+
+/* Returns 0 or -ENOSPC. */
+int rules_append(struct rule_set *set, const struct rule *rule);
+
+/* Which option a word "name=value" sets, a number below 32, or a negative one
+ * where there is no such option. */
+int rule_option_index(const char *word, size_t length);
+
+/* How many rules rules_add_builtin adds. */
+size_t builtin_count(void);
+
+/* The built-in exclusion for sidecars, in the set or outside. */
+const struct rule *builtin_sidecar(const struct rule_set *set);
+
+#endif
