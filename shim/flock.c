@@ -1,0 +1,144 @@
+/*
+ * flock, for programs that lock a sidecar themselves (contract O4): whoever
+ * holds the file through us has it already, and whoever has locked the sidecar
+ * may open the file.
+ */
+#include <errno.h>
+#include <string.h>
+#include <sys/file.h>
+
+#include "lib/clock.h"
+#include "shim/hidden.h"
+#include "shim/hold.h"
+#include "shim/real.h"
+#include "shim/reference.h"
+#include "shim/scratch.h"
+#include "shim/start.h"
+#include "shim/text.h"
+#include "shim/wait.h"
+#include "shim/wrap.h"
+
+/* Files that are not regular are nobody's sidecar. */
+static bool identify(int fd, struct sidecar_id *ret) {
+    struct sys_stat stat;
+    if (sys_fstat(fd, &stat) < 0 || !S_ISREG(stat.mode)) {
+        return false;
+    }
+    *ret = sidecar_id_of(&stat);
+    return true;
+}
+
+/* Gives the program's descriptor a reference of the hold that we have. */
+static bool join_own_hold(int fd, struct sidecar_id id, int operation) {
+    table_word word;
+    int own = hidden_find(id, -1, &word);
+    if (own < 0 || table_mode(word) < MODE_SHARED ||
+        (operation == LOCK_EX && table_mode(word) != MODE_EXCLUSIVE)) {
+        return false;
+    }
+    int twin = hidden_make(own, table_mode(word), id);
+    if (twin < 0) {
+        return false;
+    }
+    reference_set(fd, twin, false);
+    return true;
+}
+
+static void remember(int fd, struct sidecar_id id, int operation) {
+    table_word before;
+    enum table_mode mode = operation == LOCK_EX ? MODE_EXCLUSIVE : MODE_SHARED;
+    (void)table_put(fd, TABLE_PROGRAM, mode, TABLE_NOBODY, id, &before);
+}
+
+/* The program gives its own lock back: what we shared of it is gone too. */
+static void unlocked(int fd, table_word word) {
+    struct sidecar_id id, other;
+    bool was_program = table_kind(word) == TABLE_PROGRAM && table_id(fd, word, &id);
+    reference_drop(fd, word);
+    if (!was_program) {
+        return;
+    }
+    for (int hidden = table_previous(TABLE_HIDDEN, TABLE_NOBODY); hidden >= 0;
+         hidden = table_previous(TABLE_HIDDEN, hidden)) {
+        table_word held = table_get(hidden);
+        int served = table_other(held);
+        if (served != TABLE_NOBODY && table_id(hidden, held, &other) && sidecar_same(id, other)) {
+            reference_drop(served, table_get(served));
+        }
+    }
+}
+
+/* Whether fd is the sidecar of a file that a rule locks; then target says so
+ * to those who wait and tell. */
+static bool is_sidecar(int fd, struct target *target) {
+    static const char suffix[] = ".lock";
+    const size_t tail = sizeof(suffix) - 1;
+    TEXT(link, 40);
+    text_put(&link, "/proc/self/fd/");
+    text_put_number(&link, (uint64_t)(unsigned)fd, 10);
+    ssize_t n =
+        sys_readlinkat(AT_FDCWD, link.start, target->where.path, sizeof(target->where.path) - 1);
+    if (n <= (ssize_t)tail || target->where.path[0] != '/') {
+        return false;
+    }
+    size_t length = (size_t)n - tail;
+    if (memcmp(target->where.path + length, suffix, tail) != 0) {
+        return false;
+    }
+    target->where.path[length] = '\0';
+    target->rule = rules_decide(&start_config.rules, target->where.path);
+    return target->rule && !target->rule->exclude;
+}
+
+/* A blocking flock that met somebody else's lock: as flock(2), but an ancestor
+ * that holds it and waits for us lets us pass. Returns -EAGAIN for "not ours". */
+static int wait_for_sidecar(int fd, struct sidecar_id id, int operation) {
+    struct target *target = scratch_get();
+    int r = -EAGAIN, ours;
+    if (target && is_sidecar(fd, target)) {
+        r = wait_for_lock(target, fd, id, operation, CLOCK_FOREVER, &ours);
+    }
+    scratch_put(target);
+    return r;
+}
+
+int wrap_flock(int fd, int operation) {
+    int kind = operation & ~LOCK_NB;
+    table_word word = table_get(fd);
+    struct sidecar_id id;
+    if (!shim_is_active() || table_kind(word) == TABLE_HIDDEN) {
+        return real.flock(fd, operation);
+    }
+    if (kind == LOCK_UN) {
+        int result = real.flock(fd, operation);
+        if (result == 0 && table_kind(word) != TABLE_NONE) {
+            unlocked(fd, word);
+        }
+        return result;
+    }
+    if ((kind != LOCK_EX && kind != LOCK_SH) || !identify(fd, &id)) {
+        return real.flock(fd, operation);
+    }
+    if (table_kind(word) != TABLE_PROGRAM && join_own_hold(fd, id, kind)) {
+        return 0;
+    }
+    int saved = errno;
+    int result = real.flock(fd, kind | LOCK_NB);
+    if (result < 0 && errno == EWOULDBLOCK && !(operation & LOCK_NB)) {
+        int waited = wait_for_sidecar(fd, id, kind);
+        if (waited == WAITED_PASS) {
+            errno = saved;
+            return 0;
+        }
+        errno = saved;
+        if (waited == WAITED_JOIN && join_own_hold(fd, id, kind)) {
+            return 0;
+        }
+        result = waited == WAITED_LOCKED ? 0 : real.flock(fd, operation);
+    }
+    if (result == 0) {
+        remember(fd, id, kind);
+        errno = saved;
+    }
+    return result;
+}

@@ -1,0 +1,35 @@
+/*
+ * Taking the lock of a data file's sidecar for this process (contract H4, O4,
+ * O6, P1, P2, W1, W2).
+ *
+ * A first hold opens the sidecar and locks it; a second one of the same file
+ * duplicates the descriptor of the first, which is the same lock. Known by the
+ * device and inode of the sidecar. One that is still waiting is in the table
+ * already, so that a second thread joins it instead of waiting for it.
+ *
+ * Thread- and signal-safe; no lock of ours is held during a wait; errno
+ * untouched.
+ */
+#ifndef AUTOLOCK_HOLD_H
+#define AUTOLOCK_HOLD_H
+
+#include "shim/target.h"
+
+/*
+ * Takes it, exclusively or shared. Returns 0 and a hidden descriptor that the
+ * caller gives to a reference or drops; or 0 and -1 where the open is to go on
+ * without a lock; or a negative errno value that the open fails with (said
+ * already, where we caused it). The target may have been looked at again.
+ */
+int hold_take(struct target *target, bool exclusive, int *ret_twin);
+
+/* Gives back what no reference got. -1 is allowed. */
+void hold_drop(int twin);
+
+/* Keeps this hold to the end of the process (hold=process). */
+void hold_keep(int twin);
+
+/* In the child of a fork: threads that were waiting are not here. */
+void hold_after_fork(void);
+
+#endif

@@ -1,0 +1,41 @@
+/*
+ * Would waiting be for ever, because those who hold the lock wait for us?
+ * (contract W2)
+ *
+ * A program that was started by the holder of the lock, and is waited for by
+ * it, must be let in: `with FileLock(f): subprocess.run(tool)`. So must one
+ * that has the locked description open itself. An ancestor that is at work is
+ * no reason: it has to be asleep, all threads, without a context switch since
+ * the last look, for 15 ms where it has one child and 1 s where it has several
+ * (any of which it may be waiting for).
+ *
+ * Who has it is told by /proc/PID/fdinfo. The pid in /proc/locks is whoever
+ * called flock(2), often dead.
+ */
+#ifndef AUTOLOCK_NESTED_H
+#define AUTOLOCK_NESTED_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "shim/procfs.h"
+
+/* What was seen at the last look; starts as zeroes but for the key. */
+struct nested {
+    struct lock_key key;
+    uint64_t quiet_since; /* CLOCK_MONOTONIC, 0: was not quiet */
+    uint64_t switches;
+    uint64_t look_again; /* when a look can tell more; set for NESTED_MAYBE */
+};
+
+enum nested_answer {
+    NESTED_NO,
+    NESTED_MAYBE,    /* an ancestor holds it and is asleep: look again soon */
+    NESTED_ANCESTOR, /* ancestors hold it and wait for us */
+    NESTED_OURSELVES /* this process has it locked, as *ret_fd */
+};
+
+/* `exclusive`: what we want; a shared lock of our own does not answer that. */
+enum nested_answer nested_look(struct nested *nested, bool exclusive, int *ret_fd);
+
+#endif

@@ -1,0 +1,60 @@
+/*
+ * What happens to an open: is the file locked, and if so, the lock first
+ * (contract H1, H8, O2, O3, O5, T5).
+ *
+ *     struct opening opening = {.dirfd = AT_FDCWD, .path = path, .flags = flags};
+ *     switch (opening_begin(&opening)) {
+ *     case OPENING_PLAIN:  fd = real.open(...); opening_plain(fd); break;
+ *     case OPENING_LOCKED: fd = opening_finish(&opening); break;
+ *     default:             errno = opening.error; fd = -1;
+ *     }
+ *
+ * Streams that cannot be made from a descriptor open the file themselves
+ * between opening_begin and opening_bind.
+ *
+ * Thread-, fork- and signal-safe; errno untouched.
+ */
+#ifndef AUTOLOCK_OPENING_H
+#define AUTOLOCK_OPENING_H
+
+#include "shim/target.h"
+
+struct opening {
+    int dirfd;
+    const char *path;
+    int flags; /* of open(2) */
+    mode_t mode;
+    /* Private, until opening_finish or opening_bind. */
+    struct target *target;
+    int twin;
+    int error;
+};
+
+enum opening_way {
+    OPENING_PLAIN,  /* no rule: the real function is to be called */
+    OPENING_LOCKED, /* held: opening_finish or opening_bind must follow */
+    OPENING_FAILED, /* opening.error */
+};
+
+enum opening_way opening_begin(struct opening *opening);
+
+/*
+ * Opens a file whose name matches no rule, unless it is a link that may lead
+ * to one that does. Returns a descriptor, a negative errno value, or
+ * OPENING_LOOK: opening_begin has to tell.
+ */
+#define OPENING_LOOK (-0x10000)
+int opening_try_plain(const struct opening *opening);
+
+/* After a plain open: the number (or -1) may be one that we knew. */
+void opening_plain(int fd);
+
+/* Opens the locked file and ties the hold to its descriptor. Returns the
+ * descriptor; or a negative errno value, or OPENING_LOOK where the path has come
+ * to lead to a file without a rule (the hold is gone then). */
+int opening_finish(struct opening *opening);
+
+/* The same for a file that the caller has opened itself, or not (fd -1). */
+void opening_bind(struct opening *opening, int fd);
+
+#endif

@@ -1,0 +1,178 @@
+#include <dlfcn.h>
+#include <errno.h>
+#include <stdarg.h>
+#include <unistd.h>
+
+#include "lib/sys_linux.h"
+/* Last: it takes back names that headers define as macros. */
+#include "shim/real.h"
+
+/* A raw result, as libc's functions return it. */
+static int as_libc(int r) {
+    if (r < 0) {
+        errno = -r;
+        return -1;
+    }
+    return r;
+}
+
+static unsigned mode_argument(int flags, va_list *more) {
+    return flags & O_CREAT || (flags & O_TMPFILE) == O_TMPFILE ? va_arg(*more, unsigned) : 0;
+}
+
+static int raw_open(const char *path, int flags, ...) {
+    va_list more;
+    va_start(more, flags);
+    unsigned mode = mode_argument(flags, &more);
+    va_end(more);
+    return as_libc(sys_openat(AT_FDCWD, path, flags | O_LARGEFILE, mode));
+}
+
+static int raw_openat(int dirfd, const char *path, int flags, ...) {
+    va_list more;
+    va_start(more, flags);
+    unsigned mode = mode_argument(flags, &more);
+    va_end(more);
+    return as_libc(sys_openat(dirfd, path, flags | O_LARGEFILE, mode));
+}
+
+static int raw_creat(const char *path, mode_t mode) {
+    return as_libc(sys_openat(AT_FDCWD, path, O_CREAT | O_WRONLY | O_TRUNC | O_LARGEFILE, mode));
+}
+
+static int raw_close(int fd) {
+    return as_libc(sys_close(fd));
+}
+
+static int raw_dup(int fd) {
+    return as_libc((int)SYS_CALL(SYS_dup, fd, 0, 0, 0, 0, 0));
+}
+
+static int raw_dup3(int from, int to, int flags) {
+    return as_libc(sys_dup3(from, to, flags));
+}
+
+static int raw_dup2(int from, int to) {
+    if (from == to) { /* dup3 refuses it; not every architecture has dup2 */
+        int r = sys_fcntl(from, F_GETFD, 0);
+        return r < 0 ? as_libc(r) : to;
+    }
+    return raw_dup3(from, to, 0);
+}
+
+static int raw_fcntl(int fd, int command, ...) {
+    va_list more;
+    va_start(more, command);
+    long argument = (long)va_arg(more, void *);
+    va_end(more);
+    return as_libc(sys_fcntl(fd, command, argument));
+}
+
+static int raw_flock(int fd, int operation) {
+    return as_libc(sys_flock(fd, operation));
+}
+
+#ifdef __GLIBC__
+static int raw_open_2(const char *path, int flags) {
+    return as_libc(sys_openat(AT_FDCWD, path, flags | O_LARGEFILE, 0));
+}
+
+static int raw_openat_2(int dirfd, const char *path, int flags) {
+    return as_libc(sys_openat(dirfd, path, flags | O_LARGEFILE, 0));
+}
+
+static int raw_close_range(unsigned first, unsigned last, int flags) {
+    return as_libc((int)SYS_CALL(SYS_close_range, first, last, flags, 0, 0, 0));
+}
+
+static void raw_closefrom(int first) {
+    (void)raw_close_range(first < 0 ? 0 : (unsigned)first, ~0u, 0);
+}
+#endif
+
+/* ISO C knows no way from dlsym's pointer to a function but this one. */
+#define FIND(member, name) (*(void **)&(member) = dlsym(RTLD_NEXT, name))
+
+/* Only called while the others are being looked up, by a malloc that opens a
+ * stream as it starts. */
+static FILE *early_fopen(const char *path, const char *mode) {
+    FILE *(*function)(const char *, const char *);
+    FIND(function, "fopen");
+    return function(path, mode);
+}
+
+static FILE *early_freopen(const char *path, const char *mode, FILE *stream) {
+    FILE *(*function)(const char *, const char *, FILE *);
+    FIND(function, "freopen");
+    return function(path, mode, stream);
+}
+
+static int early_fclose(FILE *stream) {
+    int (*function)(FILE *);
+    FIND(function, "fclose");
+    return function(stream);
+}
+
+struct real real = {
+    .open = raw_open,
+    .open64 = raw_open,
+    .openat = raw_openat,
+    .openat64 = raw_openat,
+    .creat = raw_creat,
+    .creat64 = raw_creat,
+    .fopen = early_fopen,
+    .fopen64 = early_fopen,
+    .freopen = early_freopen,
+    .freopen64 = early_freopen,
+    .fclose = early_fclose,
+    .close = raw_close,
+    .dup = raw_dup,
+    .dup2 = raw_dup2,
+    .dup3 = raw_dup3,
+    .fcntl = raw_fcntl,
+    .flock = raw_flock,
+#ifdef __GLIBC__
+    .__open = raw_open,
+    .__open64 = raw_open,
+    .__open_2 = raw_open_2,
+    .__open64_2 = raw_open_2,
+    .__openat_2 = raw_openat_2,
+    .__openat64_2 = raw_openat_2,
+    .__close = raw_close,
+    .close_range = raw_close_range,
+    .closefrom = raw_closefrom,
+    .__dup2 = raw_dup2,
+    .fcntl64 = raw_fcntl,
+    .__fcntl = raw_fcntl,
+#endif
+};
+
+static const void *object_of(const void *function) {
+    Dl_info info;
+    return dladdr(function, &info) ? info.dli_fbase : NULL;
+}
+
+static void find(void *member, const char *name) {
+    void *found = dlsym(RTLD_NEXT, name);
+    if (found) { /* an older libc may lack a newer name: the raw call stays */
+        *(void **)member = found;
+    }
+}
+
+void real_find(void) {
+    int saved = errno;
+#define WRAP(result, name, parameters) find((void *)&real.name, #name);
+#ifdef __GLIBC__
+#define GLIBC(...) __VA_ARGS__
+#endif
+#include "shim/symbols.def"
+    find((void *)&real.fdopen, "fdopen");
+    const void *libc = object_of(dlsym(RTLD_NEXT, "gnu_get_libc_version"));
+    if (!libc) { /* musl, where libc and the loader are one object */
+        libc = object_of(dlsym(RTLD_NEXT, "__libc_start_main"));
+    }
+    const void *next_open;
+    *(void **)&next_open = *(void **)&real.open;
+    real.open_is_libc = libc && object_of(next_open) == libc;
+    errno = saved;
+}

@@ -1,0 +1,41 @@
+/*
+ * References: which descriptors of the program keep a hold (contract H2 to H6).
+ *
+ * Each reference has a hidden twin, a duplicate of the locked descriptor of the
+ * sidecar, so that the kernel does the counting: the lock goes when the last
+ * duplicate is closed, in this process and in those that it forked. The table
+ * says which twin serves which descriptor.
+ *
+ * The order is always: a new twin is there before the new descriptor is; the
+ * old twin goes after the old descriptor is really closed. Whoever changes the
+ * word of the descriptor closes the twin, so that nobody does it twice.
+ *
+ * Thread-, fork- and signal-safe; errno untouched.
+ */
+#ifndef AUTOLOCK_REFERENCE_H
+#define AUTOLOCK_REFERENCE_H
+
+#include <stdbool.h>
+
+#include "shim/table.h"
+
+/* Gives `fd` the twin, which then belongs to it; -1 for none. A twin that the
+ * number had before is closed: whatever it served is gone. */
+void reference_set(int fd, int twin, bool close_on_exec);
+
+/* After the real close of fd, which had `word` before it. */
+void reference_drop(int fd, table_word word);
+
+/* A number has come back from the kernel as new: what we knew of it is void,
+ * since it must have been closed behind our back. */
+void reference_heal(int fd);
+
+/* A twin more of the same hold, for a duplicate that is about to be made of a
+ * descriptor that has `word`. -1 when it has none (or no number is left; that
+ * is said). */
+int reference_another_twin(table_word word);
+
+/* After fcntl(F_SETFD): the twin of descriptors 0 to 2 follows. */
+void reference_close_on_exec(int fd, bool close_on_exec);
+
+#endif

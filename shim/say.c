@@ -1,0 +1,130 @@
+#include "shim/say.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <string.h>
+
+#include "lib/signals.h"
+#include "lib/sys_linux.h"
+#include "shim/table.h"
+
+/* A copy: programs write over their environment. */
+static char log_path[4096];
+static atomic_bool stderr_is_data;
+
+void say_start(char *const *environment) {
+    static const char name[] = "AUTOLOCK_LOG=";
+    for (; environment && *environment; environment++) {
+        if (strncmp(*environment, name, sizeof(name) - 1) == 0) {
+            struct text path = {.start = log_path, .size = sizeof(log_path)};
+            text_put(&path, *environment + sizeof(name) - 1);
+        }
+    }
+}
+
+void say_number_opened(int fd) {
+    if (fd == 2) {
+        atomic_store_explicit(&stderr_is_data, true, memory_order_relaxed);
+    }
+}
+
+void say_number_duplicated(int fd) {
+    if (fd == 2) {
+        atomic_store_explicit(&stderr_is_data, false, memory_order_relaxed);
+    }
+}
+
+/* write(2) without SIGPIPE: blocked meanwhile, and taken away if it is ours. */
+static void write_quietly(int fd, const char *line, size_t length) {
+    signal_set pipe = signals_only(SIGPIPE), pending = 0;
+    signal_set before = signals_mask(SIGNALS_ALL);
+    (void)SYS_CALL(SYS_rt_sigpending, &pending, sizeof(pending), 0, 0, 0, 0);
+    if (sys_write(fd, line, length) == -EPIPE && !(pending & pipe)) {
+        signals_drain(SIGPIPE);
+    }
+    (void)signals_mask(before);
+}
+
+static void write_line(const char *line, size_t length) {
+    if (*log_path) {
+        int fd = sys_openat(
+            AT_FDCWD, log_path,
+            O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOFOLLOW | O_NOCTTY | O_NONBLOCK, 0666);
+        if (fd >= 0) {
+            write_quietly(fd, line, length);
+            (void)sys_close(fd);
+            return;
+        }
+    }
+    if (!atomic_load_explicit(&stderr_is_data, memory_order_relaxed) &&
+        table_kind(table_get(2)) == TABLE_NONE) {
+        write_quietly(2, line, length);
+    }
+}
+
+void say(const struct text *line) {
+    TEXT(whole, 1024);
+    text_put(&whole, "autolock: ");
+    text_put(&whole, line->start);
+    if (whole.length == whole.size - 1) {
+        whole.length--; /* cut: the newline still has to fit */
+    }
+    text_put(&whole, "\n");
+    write_line(whole.start, whole.length);
+}
+
+const char *say_error(int error) {
+    static const struct {
+        int error;
+        const char *text;
+    } known[] = {
+        {EACCES, "permission denied"},
+        {EPERM, "not permitted"},
+        {EROFS, "read-only file system"},
+        {ENOENT, "no such file or directory"},
+        {EISDIR, "it is a directory"},
+        {ELOOP, "it is a symbolic link"},
+        {ENXIO, "it is not a regular file"},
+        {EMFILE, "too many open files in this process"},
+        {ENFILE, "too many open files in this system"},
+        {ENOLCK, "no locks available"},
+        {EBADF, "this file system does not lock read-only descriptors"},
+        {ENOSPC, "no space left on device"},
+        {EDQUOT, "disk quota exceeded"},
+        {ENAMETOOLONG, "file name too long"},
+        {EOPNOTSUPP, "/proc is not mounted, so the path cannot be told"},
+        {ESTALE, "it is replaced again and again"},
+        {ENOMEM, "out of memory"},
+        {EIO, "input/output error"},
+    };
+    for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++) {
+        if (known[i].error == error) {
+            return known[i].text;
+        }
+    }
+    return NULL;
+}
+
+void say_fault(const struct rules_fault *fault, void *data) {
+    (void)data;
+    TEXT(line, 768);
+    text_put_visible(&line, fault->source);
+    if (fault->line) {
+        text_put(&line, ":");
+        text_put_number(&line, fault->line, 10);
+    }
+    text_put(&line, ": ");
+    text_put(&line, fault->what);
+    if (fault->length) {
+        TEXT(word, 256);
+        for (size_t i = 0; i < fault->length && i < 200; i++) {
+            char one[2] = {fault->text[i], '\0'};
+            text_put(&word, one);
+        }
+        text_put(&line, ": '");
+        text_put_visible(&line, word.start);
+        text_put(&line, "'");
+    }
+    say(&line);
+}

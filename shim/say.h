@@ -1,0 +1,31 @@
+/*
+ * The few lines that the shim says (contract C6): failures that it causes
+ * itself, waits past warn-after, faults in the rules. One write(2) a line, to
+ * the file AUTOLOCK_LOG or to stderr; nowhere when descriptor 2 is closed or
+ * was given to a data file. Never SIGPIPE. errno untouched, async-signal-safe.
+ */
+#ifndef AUTOLOCK_SAY_H
+#define AUTOLOCK_SAY_H
+
+#include "config/rules.h"
+#include "shim/text.h"
+
+/* Remembers where to say things. Called once, while starting. */
+void say_start(char *const *environment);
+
+/* The line, without "autolock: " in front and the newline behind. */
+void say(const struct text *line);
+
+/* A descriptor number has come back from open: is it the one we would write
+ * to? A program that closed its stderr finds its data file there. */
+void say_number_opened(int fd);
+void say_number_duplicated(int fd);
+
+/* What an errno value means for a lock, as a text: "permission denied". */
+const char *say_error(int error);
+
+/* "autolock: AUTOLOCK_PATTERNS:1: unknown option; ...: 'timeuot=5'". A
+ * rules_report callback; data is ignored. */
+void say_fault(const struct rules_fault *fault, void *data);
+
+#endif

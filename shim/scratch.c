@@ -1,0 +1,26 @@
+#include "shim/scratch.h"
+
+#include <stdatomic.h>
+
+#define PLACES 4
+
+static struct target places[PLACES];
+static atomic_flag taken[PLACES] = {ATOMIC_FLAG_INIT, ATOMIC_FLAG_INIT, ATOMIC_FLAG_INIT,
+                                    ATOMIC_FLAG_INIT};
+
+struct target *scratch_get(void) {
+    for (int i = 0; i < PLACES; i++) {
+        if (!atomic_flag_test_and_set_explicit(&taken[i], memory_order_acquire)) {
+            return &places[i];
+        }
+    }
+    return sys_map(sizeof(struct target));
+}
+
+void scratch_put(struct target *target) {
+    if (target >= places && target < places + PLACES) {
+        atomic_flag_clear_explicit(&taken[target - places], memory_order_release);
+    } else if (target) {
+        sys_unmap(target, sizeof(*target));
+    }
+}

@@ -1,0 +1,78 @@
+#include "shim/start.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <sys/auxv.h>
+#include <unistd.h>
+
+#include "lib/flock_wait.h"
+#include "lib/process_mark.h"
+#include "lib/sys_linux.h"
+#include "shim/hidden.h"
+#include "shim/hold.h"
+#include "shim/real.h"
+#include "shim/say.h"
+
+#define EXIT_FAULT 125 /* as env(1) and timeout(1) for failures of their own */
+
+/* Whoever starts a program looks for this to see that the library is there. */
+extern const char autolock_version[];
+__attribute__((visibility("default"))) const char autolock_version[] = AUTOLOCK_VERSION;
+
+_Atomic int start_state = START_NOT_YET;
+struct config start_config;
+
+static void after_fork_in_child(void) {
+    flock_wait_after_fork();
+    hold_after_fork();
+}
+
+static bool some_rule_locks(void) {
+    for (size_t i = 0; i < start_config.rules.count; i++) {
+        if (!start_config.rules.rules[i].exclude) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Faulty rules are reported by every program that starts, but under
+ * AUTOLOCK_STRICT none does. */
+static bool load(void) {
+    int r = config_load(&start_config, environ, say_fault, NULL);
+    if (r < 0) {
+        TEXT(line, 128);
+        text_put(&line, "cannot read the rules: out of memory; nothing is locked");
+        say(&line);
+        return false;
+    }
+    if (start_config.strict && start_config.faults > 0) {
+        _exit(EXIT_FAULT);
+    }
+    return !start_config.off && some_rule_locks();
+}
+
+void start_now(void) {
+    int expected = START_NOT_YET;
+    if (!atomic_compare_exchange_strong(&start_state, &expected, START_UNDER_WAY)) {
+        return; /* we are inside it: what is opened now is libc's own business */
+    }
+    int saved = errno;
+    real_find();
+    bool active = false;
+    if (!getauxval(AT_SECURE)) {
+        (void)process_mark();
+        say_start(environ);
+        active = load();
+    }
+    if (active) {
+        (void)pthread_atfork(NULL, NULL, after_fork_in_child);
+        hidden_pick_up();
+    }
+    atomic_store_explicit(&start_state, active ? START_ACTIVE : START_IDLE, memory_order_release);
+    errno = saved;
+}
+
+__attribute__((constructor)) static void start(void) {
+    (void)shim_is_active();
+}

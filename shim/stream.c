@@ -1,0 +1,213 @@
+/*
+ * fopen, freopen, fclose: streams are opened through a descriptor that is
+ * locked first, and closed (with their flush) before the hold ends.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdbool.h>
+#include <string.h>
+
+#include "shim/opening.h"
+#include "shim/real.h"
+#include "shim/reference.h"
+#include "shim/say.h"
+#include "shim/start.h"
+#include "shim/wrap.h"
+
+/* The flags of open(2) for a mode of fopen(3); -1 for one that libc is to
+ * refuse itself. */
+static int flags_of(const char *mode) {
+    int flags;
+    switch (*mode) {
+    case 'r':
+        flags = O_RDONLY;
+        break;
+    case 'w':
+        flags = O_WRONLY | O_CREAT | O_TRUNC;
+        break;
+    case 'a':
+        flags = O_WRONLY | O_CREAT | O_APPEND;
+        break;
+    default:
+        return -1;
+    }
+    for (mode++; *mode && *mode != ','; mode++) {
+        if (*mode == '+') {
+            flags = (flags & ~O_ACCMODE) | O_RDWR;
+        } else if (*mode == 'x') {
+            flags |= O_EXCL;
+        } else if (*mode == 'e') {
+            flags |= O_CLOEXEC;
+        }
+    }
+    return flags;
+}
+
+/* glibc's fdopen knows neither "m" (map the file) nor ",ccs=" (a character
+ * set) as fopen does. */
+static bool needs_fopen(const char *mode) {
+    return strchr(mode, 'm') || strchr(mode, ',');
+}
+
+/* fileno without its error for streams that have no descriptor. */
+static int number_of(FILE *stream) {
+    int saved = errno;
+    int fd = stream ? fileno(stream) : -1;
+    errno = saved;
+    return fd;
+}
+
+static FILE *stream_of(int fd, const char *mode) {
+    FILE *stream = real.fdopen(fd, mode);
+    if (!stream) {
+        int saved = errno;
+        table_word word = table_get(fd);
+        (void)real.close(fd);
+        reference_drop(fd, word);
+        errno = saved;
+    }
+    return stream;
+}
+
+typedef FILE *real_fopen(const char *path, const char *mode);
+
+static FILE *fopen_plain(const char *path, const char *mode, real_fopen *call) {
+    FILE *stream = call(path, mode);
+    opening_plain(number_of(stream));
+    return stream;
+}
+
+static FILE *fail_with(int error) {
+    errno = error;
+    return NULL;
+}
+
+static FILE *fopen_locked(struct opening *opening, const char *mode, real_fopen *call) {
+    if (needs_fopen(mode)) {
+        FILE *stream = call(opening->path, mode);
+        int saved = errno;
+        opening_bind(opening, number_of(stream));
+        errno = saved;
+        return stream;
+    }
+    int fd = opening_finish(opening);
+    if (fd == OPENING_LOOK) {
+        return fopen_plain(opening->path, mode, call);
+    }
+    return fd < 0 ? fail_with(-fd) : stream_of(fd, mode);
+}
+
+static FILE *fopen_any(const char *path, const char *mode, real_fopen *call) {
+    int flags = shim_is_active() && path && mode ? flags_of(mode) : -1;
+    if (flags < 0) {
+        return call(path, mode);
+    }
+    struct opening opening = {.dirfd = AT_FDCWD, .path = path, .flags = flags, .mode = 0666};
+    int fd = needs_fopen(mode) ? OPENING_LOOK : opening_try_plain(&opening);
+    if (fd >= 0) {
+        opening_plain(fd);
+        return stream_of(fd, mode);
+    }
+    if (fd != OPENING_LOOK) {
+        return fail_with(-fd);
+    }
+    switch (opening_begin(&opening)) {
+    case OPENING_LOCKED:
+        return fopen_locked(&opening, mode, call);
+    case OPENING_FAILED:
+        return fail_with(opening.error);
+    default:
+        return fopen_plain(path, mode, call);
+    }
+}
+
+FILE *wrap_fopen(const char *path, const char *mode) {
+    return fopen_any(path, mode, real.fopen);
+}
+
+FILE *wrap_fopen64(const char *path, const char *mode) {
+    return fopen_any(path, mode, real.fopen64);
+}
+
+typedef FILE *real_freopen(const char *path, const char *mode, FILE *stream);
+
+/* The stream's descriptor keeps its number or not; what it was is closed. A
+ * stream that could not be reopened is closed all the same (freopen(3)). */
+static FILE *freopen_plain(const char *path, const char *mode, FILE *stream, real_freopen *call) {
+    int fd = number_of(stream);
+    table_word word = table_get(fd);
+    FILE *result = call(path, mode, stream);
+    int saved = errno;
+    if (path || !result) {
+        reference_drop(fd, word);
+        if (result) { /* stderr sent elsewhere on purpose is still stderr */
+            reference_heal(number_of(result));
+            say_number_duplicated(number_of(result));
+        }
+    } else if (number_of(result) != fd) {
+        int twin = reference_another_twin(word);
+        reference_drop(fd, word);
+        reference_set(number_of(result), twin, false);
+    }
+    errno = saved;
+    return result;
+}
+
+static FILE *freopen_any(const char *path, const char *mode, FILE *stream, real_freopen *call) {
+    int flags = shim_is_active() && mode && stream ? flags_of(mode) : -1;
+    int fd = number_of(stream);
+    if (flags < 0 || (!path && fd < 0)) {
+        return freopen_plain(path, mode, stream, call);
+    }
+    /* Without a path the stream's own file is opened again in another mode,
+     * which may ask for more than it holds. */
+    TEXT(own, 40);
+    text_put(&own, "/proc/self/fd/");
+    text_put_number(&own, (uint64_t)(unsigned)fd, 10);
+    struct opening opening = {
+        .dirfd = AT_FDCWD, .path = path ? path : own.start, .flags = flags & ~O_EXCL, .mode = 0666};
+    if (path) {
+        opening.flags = flags;
+    }
+    switch (opening_begin(&opening)) {
+    case OPENING_FAILED: {
+        /* libc would close the stream and say why it cannot be opened; a name
+         * that cannot be opened either lets it do so. */
+        (void)freopen_plain("", mode, stream, call);
+        return fail_with(opening.error);
+    }
+    case OPENING_LOCKED: {
+        table_word word = table_get(fd);
+        FILE *result = call(path, mode, stream);
+        int saved = errno;
+        int number = number_of(result);
+        if (number != fd) {
+            reference_drop(fd, word);
+        }
+        opening_bind(&opening, number);
+        errno = saved;
+        return result;
+    }
+    default:
+        return freopen_plain(path, mode, stream, call);
+    }
+}
+
+FILE *wrap_freopen(const char *path, const char *mode, FILE *stream) {
+    return freopen_any(path, mode, stream, real.freopen);
+}
+
+FILE *wrap_freopen64(const char *path, const char *mode, FILE *stream) {
+    return freopen_any(path, mode, stream, real.freopen64);
+}
+
+int wrap_fclose(FILE *stream) {
+    int fd = number_of(stream);
+    table_word word = fd >= 0 ? table_get(fd) : 0;
+    if (table_kind(word) == TABLE_NONE) {
+        return real.fclose(stream);
+    }
+    int result = real.fclose(stream);
+    reference_drop(fd, word);
+    return result;
+}

@@ -1,0 +1,203 @@
+#include "shim/table.h"
+
+#include <stdatomic.h>
+#include <stddef.h>
+
+#include "lib/process_mark.h"
+#include "lib/sys_linux.h"
+
+#define LEAF_BITS 12
+#define LEAF_SIZE (1u << LEAF_BITS)
+#define TOP_SIZE (1u << (31 - LEAF_BITS))
+#define OVERLAY_SIZE 24
+
+struct slot {
+    _Atomic table_word word;
+    _Atomic uint64_t device, inode;
+};
+struct leaf {
+    struct slot slots[LEAF_SIZE];
+};
+
+/* Four megabytes of addresses, of which the pages that are used cost memory. */
+static _Atomic(struct leaf *) top[TOP_SIZE];
+
+/* Numbers that ever were TABLE_HIDDEN or TABLE_PROGRAM lie in here. */
+static struct {
+    _Atomic int lowest, highest;
+} range[4] = {{TABLE_NOBODY, -1}, {TABLE_NOBODY, -1}, {TABLE_NOBODY, -1}, {TABLE_NOBODY, -1}};
+
+/* What a child with shared memory has changed. In thread-local memory: of all
+ * that it shares with its parent, only the calling thread's is at rest. */
+struct overlay_entry {
+    int fd;
+    table_word word;
+    struct sidecar_id id;
+};
+static _Thread_local struct {
+    pid_t pid; /* whose; 0: nobody's */
+    int count;
+    struct overlay_entry entries[OVERLAY_SIZE];
+} overlay __attribute__((tls_model("initial-exec")));
+
+bool table_is_foreign(void) {
+    return sys_getpid() != process_mark();
+}
+
+/* The overlay, if it is the calling process's. */
+static bool overlay_is_ours(void) {
+    if (overlay.pid == 0) {
+        return false;
+    }
+    if (overlay.pid == sys_getpid()) {
+        return true;
+    }
+    overlay.pid = 0;
+    return false;
+}
+
+static struct overlay_entry *overlay_find(int fd) {
+    for (int i = 0; i < overlay.count; i++) {
+        if (overlay.entries[i].fd == fd) {
+            return &overlay.entries[i];
+        }
+    }
+    return NULL;
+}
+
+/* Full: what does not fit is not tracked; its hidden descriptor stays until
+ * exec, so that a hold may end late, never early. */
+static bool overlay_put(int fd, table_word word, struct sidecar_id id) {
+    if (!overlay_is_ours()) {
+        overlay.count = 0;
+        overlay.pid = sys_getpid();
+    }
+    struct overlay_entry *entry = overlay_find(fd);
+    if (!entry) {
+        if (overlay.count == OVERLAY_SIZE) {
+            return false;
+        }
+        entry = &overlay.entries[overlay.count++];
+    }
+    *entry = (struct overlay_entry){.fd = fd, .word = word, .id = id};
+    return true;
+}
+
+static struct slot *slot_of(int fd) {
+    if (fd < 0 || fd == TABLE_NOBODY) {
+        return NULL;
+    }
+    struct leaf *leaf = atomic_load_explicit(&top[fd >> LEAF_BITS], memory_order_acquire);
+    return leaf ? &leaf->slots[(unsigned)fd % LEAF_SIZE] : NULL;
+}
+
+static struct slot *slot_made(int fd) {
+    struct slot *slot = slot_of(fd);
+    if (slot || fd < 0 || fd == TABLE_NOBODY) {
+        return slot;
+    }
+    struct leaf *leaf = sys_map(sizeof(*leaf)), *other = NULL;
+    if (leaf && !atomic_compare_exchange_strong(&top[fd >> LEAF_BITS], &other, leaf)) {
+        sys_unmap(leaf, sizeof(*leaf));
+    }
+    return slot_of(fd);
+}
+
+static table_word next_word(table_word before, enum table_kind kind, enum table_mode mode,
+                            int other) {
+    uint64_t generation = (before >> 36) + 1;
+    return generation << 36 | (uint64_t)(unsigned)other << 5 | (uint64_t)mode << 2 | kind;
+}
+
+static void widen(enum table_kind kind, int fd) {
+    int lowest = atomic_load_explicit(&range[kind].lowest, memory_order_relaxed);
+    while (fd < lowest && !atomic_compare_exchange_weak(&range[kind].lowest, &lowest, fd)) {
+    }
+    int highest = atomic_load_explicit(&range[kind].highest, memory_order_relaxed);
+    while (fd > highest && !atomic_compare_exchange_weak(&range[kind].highest, &highest, fd)) {
+    }
+}
+
+table_word table_get(int fd) {
+    if (overlay_is_ours()) {
+        struct overlay_entry *entry = overlay_find(fd);
+        if (entry) {
+            return entry->word;
+        }
+    }
+    struct slot *slot = slot_of(fd);
+    return slot ? atomic_load_explicit(&slot->word, memory_order_acquire) : 0;
+}
+
+bool table_id(int fd, table_word word, struct sidecar_id *ret) {
+    if (overlay_is_ours()) {
+        struct overlay_entry *entry = overlay_find(fd);
+        if (entry) {
+            *ret = entry->id;
+            return entry->word == word;
+        }
+    }
+    struct slot *slot = slot_of(fd);
+    if (!slot) {
+        return false;
+    }
+    *ret = (struct sidecar_id){.device = atomic_load_explicit(&slot->device, memory_order_relaxed),
+                               .inode = atomic_load_explicit(&slot->inode, memory_order_relaxed)};
+    atomic_thread_fence(memory_order_acquire);
+    return atomic_load_explicit(&slot->word, memory_order_relaxed) == word;
+}
+
+bool table_change(int fd, table_word expected, enum table_kind kind, enum table_mode mode,
+                  int other, struct sidecar_id id) {
+    table_word word = next_word(expected, kind, mode, other);
+    if (table_is_foreign()) {
+        return table_get(fd) == expected && overlay_put(fd, word, id);
+    }
+    struct slot *slot = slot_made(fd);
+    if (!slot) {
+        return false;
+    }
+    if (kind == TABLE_HIDDEN || kind == TABLE_PROGRAM) {
+        /* The word is the last to change: a number has one owner while it is
+         * being made ours, so nobody else writes these. */
+        atomic_store_explicit(&slot->device, id.device, memory_order_relaxed);
+        atomic_store_explicit(&slot->inode, id.inode, memory_order_relaxed);
+        widen(kind, fd);
+    }
+    return atomic_compare_exchange_strong_explicit(&slot->word, &expected, word,
+                                                   memory_order_acq_rel, memory_order_relaxed);
+}
+
+bool table_put(int fd, enum table_kind kind, enum table_mode mode, int other, struct sidecar_id id,
+               table_word *ret_before) {
+    for (;;) {
+        table_word before = table_get(fd);
+        if (table_change(fd, before, kind, mode, other, id)) {
+            *ret_before = before;
+            return true;
+        }
+        if (table_get(fd) == before) { /* nobody was faster: no memory */
+            return false;
+        }
+    }
+}
+
+int table_previous(enum table_kind kind, int below) {
+    int lowest = atomic_load_explicit(&range[kind].lowest, memory_order_relaxed);
+    int highest = atomic_load_explicit(&range[kind].highest, memory_order_relaxed);
+    int best = -1;
+    if (overlay_is_ours()) {
+        for (int i = 0; i < overlay.count; i++) {
+            const struct overlay_entry *entry = &overlay.entries[i];
+            if (table_kind(entry->word) == kind && entry->fd < below && entry->fd > best) {
+                best = entry->fd;
+            }
+        }
+    }
+    for (int fd = below - 1 < highest ? below - 1 : highest; fd >= lowest && fd > best; fd--) {
+        if (table_kind(table_get(fd)) == kind) {
+            return fd;
+        }
+    }
+    return best;
+}

@@ -1,0 +1,86 @@
+/*
+ * What each descriptor of this process is to us.
+ *
+ * One word a descriptor number, changed by compare and swap only, so that open
+ * and close need no lock and work in signal handlers:
+ *
+ *   TABLE_NONE    not ours
+ *   TABLE_DATA    the program's descriptor of a data file, or of a sidecar that
+ *                 was given a reference; `other` is its hidden twin, a duplicate
+ *                 of the locked descriptor of the sidecar
+ *   TABLE_HIDDEN  a descriptor of ours; `other` is the program's descriptor that
+ *                 it serves, or TABLE_NOBODY
+ *   TABLE_PROGRAM a sidecar that the program has locked itself
+ *
+ * Each change takes a new generation, so that a word that was read is either
+ * unchanged or recognisably another (no ABA).
+ *
+ * The table is mapped piece by piece, without malloc, and a child of fork gets
+ * its copy. A child that shares our memory (vfork, clone) must not change it:
+ * its words go to a small overlay of the calling thread, which is dropped when
+ * another process looks at it.
+ *
+ * Thread-, fork- and signal-safe; errno untouched.
+ */
+#ifndef AUTOLOCK_TABLE_H
+#define AUTOLOCK_TABLE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "lib/sidecar.h"
+
+enum table_kind { TABLE_NONE, TABLE_DATA, TABLE_HIDDEN, TABLE_PROGRAM };
+
+/* What a hidden descriptor (or the program's own) holds of its sidecar. */
+enum table_mode {
+    MODE_NOTHING,           /* no lock: a directory in use */
+    MODE_WAITING_SHARED,    /* a thread is about to get it */
+    MODE_WAITING_EXCLUSIVE, /* (so that a second thread joins it) */
+    MODE_SHARED,
+    MODE_EXCLUSIVE,
+};
+
+#define TABLE_NOBODY 0x7fffffff
+
+/* kind:2 mode:3 other:31 generation:28 */
+typedef uint64_t table_word;
+
+static inline enum table_kind table_kind(table_word word) {
+    return (enum table_kind)(word & 3);
+}
+static inline enum table_mode table_mode(table_word word) {
+    return (enum table_mode)(word >> 2 & 7);
+}
+static inline int table_other(table_word word) {
+    return (int)(word >> 5 & 0x7fffffff);
+}
+
+/* The word of a descriptor; one of kind TABLE_NONE when there is none. */
+table_word table_get(int fd);
+
+/* The sidecar of a TABLE_HIDDEN or TABLE_PROGRAM descriptor, which had `word`.
+ * False when the word has changed meanwhile. */
+bool table_id(int fd, table_word word, struct sidecar_id *ret);
+
+/*
+ * Puts a new word in the place of `expected`; id only counts for TABLE_HIDDEN
+ * and TABLE_PROGRAM. False when somebody was faster, or (for a number whose
+ * part of the table cannot be mapped) when there is no memory.
+ */
+bool table_change(int fd, table_word expected, enum table_kind kind, enum table_mode mode,
+                  int other, struct sidecar_id id);
+
+/* The same in the place of whatever stands there, which is returned in
+ * *ret_before. False only when there is no memory. */
+bool table_put(int fd, enum table_kind kind, enum table_mode mode, int other, struct sidecar_id id,
+               table_word *ret_before);
+
+/* The next descriptor of that kind below `below` (start with TABLE_NOBODY), in
+ * falling order; -1 when there is none. */
+int table_previous(enum table_kind kind, int below);
+
+/* Whether the caller is a child that shares its parent's memory. One getpid. */
+bool table_is_foreign(void);
+
+#endif

@@ -1,0 +1,89 @@
+#include "shim/upgrade.h"
+
+#include <errno.h>
+#include <sys/file.h>
+#include <time.h>
+
+#include "lib/clock.h"
+#include "shim/hidden.h"
+#include "shim/wait.h"
+
+/* All duplicates of one locked description change together. */
+static void set_modes(struct sidecar_id id, enum table_mode from, enum table_mode to) {
+    for (int fd = table_previous(TABLE_HIDDEN, TABLE_NOBODY); fd >= 0;
+         fd = table_previous(TABLE_HIDDEN, fd)) {
+        table_word word = table_get(fd);
+        struct sidecar_id other;
+        if (table_mode(word) == from && table_id(fd, word, &other) && sidecar_same(id, other)) {
+            hidden_set_mode(fd, to);
+        }
+    }
+}
+
+static bool later(struct sys_stat_time a, struct timespec b) {
+    return a.seconds > b.tv_sec || (a.seconds == b.tv_sec && a.nanoseconds >= b.tv_nsec);
+}
+
+/* Times of files advance in ticks: two writes within one leave the same time.
+ * As long as we hold the file shared nobody writes, so waiting for the next
+ * tick makes the next write show. (Git calls the same thing racy.) */
+static void wait_for_tick(const struct sys_stat *data) {
+    struct timespec now, short_while = {.tv_nsec = 1000000};
+    for (int i = 0; i < 100; i++) {
+        (void)clock_gettime(CLOCK_REALTIME_COARSE, &now);
+        if (!later(data->ctime, now)) {
+            return;
+        }
+        (void)SYS_CALL(SYS_clock_nanosleep, CLOCK_MONOTONIC, 0, &short_while, NULL, 0, 0);
+    }
+}
+
+static bool same_time(struct sys_stat_time a, struct sys_stat_time b) {
+    return a.seconds == b.seconds && a.nanoseconds == b.nanoseconds;
+}
+
+static bool unchanged(const struct sys_stat *a, const struct sys_stat *b) {
+    return sidecar_same(sidecar_id_of(a), sidecar_id_of(b)) && a->size == b->size &&
+           same_time(a->mtime, b->mtime) && same_time(a->ctime, b->ctime);
+}
+
+/* The conversion itself. 0, or an error after which nothing is locked. */
+static int convert(struct target *target, int fd, struct sidecar_id id, uint64_t until) {
+    int r = sys_flock(fd, LOCK_EX | LOCK_NB);
+    if (r != -EWOULDBLOCK) {
+        return r;
+    }
+    int ours;
+    r = wait_for_lock(target, fd, id, LOCK_EX, until, &ours);
+    if (r == WAITED_LOCKED || r < 0) {
+        return r;
+    }
+    return -EDEADLK; /* whoever has it waits for us: nothing good can come */
+}
+
+int upgrade(struct target *target, int fd, struct sidecar_id id, uint64_t until) {
+    int r = target_look(target);
+    if (r < 0) {
+        return r;
+    }
+    bool existed = target->exists;
+    struct sys_stat before = target->data;
+    if (existed) {
+        wait_for_tick(&before);
+    }
+    set_modes(id, MODE_SHARED, MODE_WAITING_EXCLUSIVE);
+    r = convert(target, fd, id, until);
+    if (r == 0) {
+        r = target_look(target);
+        if (r == 0 &&
+            (existed != target->exists || (existed && !unchanged(&before, &target->data)))) {
+            r = -EDEADLK;
+        }
+    }
+    if (r < 0) {
+        while (sys_flock(fd, LOCK_SH) == -EINTR) {
+        }
+    }
+    set_modes(id, MODE_WAITING_EXCLUSIVE, r < 0 ? MODE_SHARED : MODE_EXCLUSIVE);
+    return r;
+}

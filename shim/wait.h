@@ -1,0 +1,26 @@
+/*
+ * Waiting for somebody else's lock (contract W1, W2): in the kernel's queue,
+ * left only to see whether waiting still makes sense, and to say that we wait.
+ */
+#ifndef AUTOLOCK_WAIT_H
+#define AUTOLOCK_WAIT_H
+
+#include "lib/sidecar.h"
+#include "shim/target.h"
+
+enum waited {
+    WAITED_LOCKED, /* fd has the lock */
+    WAITED_JOIN,   /* another thread of ours has it: look at the table again */
+    WAITED_OURS,   /* a descriptor of the program's has it, *ret_fd */
+    WAITED_PASS,   /* an ancestor has it and waits for us: go on without */
+};
+
+/*
+ * fd is a hidden descriptor of the sidecar `id`, on which `operation` (LOCK_EX,
+ * LOCK_SH) has just met -EWOULDBLOCK. `until` as in flock_wait. Returns an enum
+ * waited, -ETIMEDOUT, -EINTR, -EDEADLK (nested=fail), or flock's errors.
+ */
+int wait_for_lock(struct target *target, int fd, struct sidecar_id id, int operation,
+                  uint64_t until, int *ret_fd);
+
+#endif

@@ -1,0 +1,157 @@
+/* Which file it is (contract O5, C2): all names of one file lead to one
+ * sidecar, beside the file itself. */
+#include <criterion/criterion.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "tests/support/harness.h"
+
+static void begin(void) {
+    scenario_begin();
+    cr_assert_eq(mkdir("real", 0755), 0);
+    cr_assert_eq(mkdir("other", 0755), 0);
+    put_file("real/a.csv", "1\n");
+    cr_assert_eq(symlink("real", "through"), 0);
+    cr_assert_eq(symlink("../real/a.csv", "other/alias.dat"), 0);
+    cr_assert_eq(symlink("alias.dat", "other/twice"), 0);
+    cr_assert_eq(symlink("../through/new.csv", "other/dangling"), 0);
+}
+
+TestSuite(identity, .init = begin, .fini = scenario_end, .timeout = 120);
+
+Test(identity, every_name_leads_to_one_sidecar) {
+    char absolute[400], in_proc[400];
+    snprintf(absolute, sizeof(absolute), "%s/real/a.csv", scenario_directory());
+    snprintf(in_proc, sizeof(in_proc), "/proc/self/cwd/through/a.csv");
+    const char *names[] = {"real/a.csv",
+                           "./real//a.csv",
+                           "other/../real/a.csv",
+                           "through/a.csv",
+                           "other/alias.dat",
+                           "other/twice",
+                           "real/../through/../other/alias.dat",
+                           absolute,
+                           in_proc};
+    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+        static const char *const patterns[] = {"*.csv", "real/*.csv"};
+        for (size_t j = 0; j < 2; j++) {
+            struct puppet *puppet = puppet_start(patterns[j], NULL);
+            cr_assert_eq(puppet_call(puppet, "open %s 2", names[i]), 3);
+            cr_expect_eq(lock_state("real/a.csv"), EXCLUSIVE, "%s", names[i]);
+            cr_assert_eq(puppet_call(puppet, "close 3"), 0);
+            cr_assert_eq(puppet_call(puppet, "fopen %s r", names[i]), 3);
+            cr_expect_eq(lock_state("real/a.csv"), SHARED, "%s", names[i]);
+            (void)puppet_end(puppet);
+        }
+    }
+    cr_expect_eq(access("other/alias.dat.lock", F_OK), -1);
+    cr_expect_eq(access("other/twice.lock", F_OK), -1);
+}
+
+Test(identity, relative_to_a_directory) {
+    struct puppet *puppet = puppet_start("*.csv", NULL);
+    cr_assert_eq(puppet_call(puppet, "open other %d", O_DIRECTORY), 3);
+    cr_assert_eq(puppet_call(puppet, "openat 3 ../through/a.csv 2"), 4);
+    cr_expect_eq(lock_state("real/a.csv"), EXCLUSIVE);
+    cr_assert_eq(puppet_call(puppet, "close 4"), 0);
+    cr_assert_eq(puppet_call(puppet, "chdir real"), 0);
+    cr_assert_eq(puppet_call(puppet, "open a.csv 2"), 4);
+    cr_expect_eq(lock_state("real/a.csv"), EXCLUSIVE);
+    (void)puppet_end(puppet);
+}
+
+Test(identity, through_proc_self_fd) {
+    struct puppet *puppet = puppet_start("*.csv", NULL);
+    cr_assert_eq(puppet_call(puppet, "open real/a.csv 2"), 3);
+    cr_assert_eq(puppet_call(puppet, "open /proc/self/fd/3 2"), 4);
+    cr_assert_eq(puppet_call(puppet, "close 3"), 0);
+    cr_expect_eq(lock_state("real/a.csv"), EXCLUSIVE);
+    cr_assert_eq(puppet_call(puppet, "close 4"), 0);
+    cr_expect_eq(lock_state("real/a.csv"), FREE);
+    (void)puppet_end(puppet);
+}
+
+Test(identity, a_dangling_link_makes_its_target) {
+    struct puppet *puppet = puppet_start("*.csv", NULL);
+    cr_assert_eq(puppet_call(puppet, "open other/dangling 0102 0644"), 3);
+    cr_expect_eq(lock_state("real/new.csv"), EXCLUSIVE);
+    cr_expect_eq(access("real/new.csv", F_OK), 0);
+    (void)puppet_end(puppet);
+}
+
+Test(identity, the_name_of_a_link_is_not_the_file_s) {
+    put_file("real/plain.txt", "1\n");
+    cr_assert_eq(symlink("plain.txt", "real/looks.csv"), 0);
+    struct puppet *puppet = puppet_start("*.csv", NULL);
+    cr_assert_eq(puppet_call(puppet, "open real/looks.csv 2"), 3);
+    cr_expect_eq(lock_state("real/plain.txt"), NO_SIDECAR);
+    cr_expect_eq(lock_state("real/looks.csv"), NO_SIDECAR);
+    (void)puppet_end(puppet);
+}
+
+/* H1: a link that is turned while we wait leads to the other file. */
+Test(identity, a_link_that_is_turned_while_we_wait) {
+    put_file("other/b.csv", "2\n");
+    struct stranger stranger = stranger_locks("real/a.csv", LOCK_EX);
+    cr_assert_eq(symlink("real/a.csv", "current"), 0);
+    struct puppet *puppet = puppet_start("*.csv", NULL);
+    puppet_tell(puppet, "open current 2");
+    wait_until_queued(puppet->pid);
+    cr_assert_eq(symlink("other/b.csv", "next"), 0);
+    cr_assert_eq(rename("next", "current"), 0);
+    stranger_leaves(stranger);
+    cr_assert_eq(puppet_result(puppet), 3);
+    cr_expect_eq(lock_state("other/b.csv"), EXCLUSIVE);
+    cr_expect_eq(lock_state("real/a.csv"), FREE);
+    cr_assert_eq(puppet_call(puppet, "read 3"), 2);
+    cr_expect_str_eq(puppet->text, "2");
+    (void)puppet_end(puppet);
+}
+
+/* A file that is replaced while we wait: the new one is opened. */
+Test(identity, a_file_that_is_replaced_while_we_wait) {
+    struct stranger stranger = stranger_locks("real/a.csv", LOCK_EX);
+    struct puppet *puppet = puppet_start("*.csv", NULL);
+    puppet_tell(puppet, "open real/a.csv 2");
+    wait_until_queued(puppet->pid);
+    put_file("real/next", "new\n");
+    cr_assert_eq(rename("real/next", "real/a.csv"), 0);
+    stranger_leaves(stranger);
+    cr_assert_eq(puppet_result(puppet), 3);
+    cr_assert_eq(puppet_call(puppet, "read 3"), 4);
+    cr_expect_str_eq(puppet->text, "new");
+    (void)puppet_end(puppet);
+}
+
+Test(identity, a_file_that_vanishes_while_we_wait) {
+    struct stranger stranger = stranger_locks("real/a.csv", LOCK_EX);
+    struct puppet *puppet = puppet_start("*.csv", NULL);
+    puppet_tell(puppet, "open real/a.csv 2");
+    wait_until_queued(puppet->pid);
+    cr_assert_eq(unlink("real/a.csv"), 0);
+    stranger_leaves(stranger);
+    cr_assert_eq(puppet_result(puppet), -1);
+    cr_expect_eq(puppet->error, ENOENT);
+    cr_expect_eq(lock_state("real/a.csv"), FREE);
+    (void)puppet_end(puppet);
+}
+
+/* P2: the sidecar is replaced while we wait: the old one counts for nothing. */
+Test(identity, a_sidecar_that_is_replaced_while_we_wait) {
+    struct stranger stranger = stranger_locks("real/a.csv", LOCK_EX);
+    struct puppet *puppet = puppet_start("*.csv", NULL);
+    puppet_tell(puppet, "open real/a.csv 2");
+    wait_until_queued(puppet->pid);
+    cr_assert_eq(unlink("real/a.csv.lock"), 0);
+    struct stranger second = stranger_locks("real/a.csv", LOCK_EX);
+    stranger_leaves(stranger);
+    wait_until_queued(puppet->pid);
+    stranger_leaves(second);
+    cr_assert_eq(puppet_result(puppet), 3);
+    cr_expect_eq(lock_state("real/a.csv"), EXCLUSIVE);
+    (void)puppet_end(puppet);
+}

@@ -1,0 +1,43 @@
+#!/usr/bin/env bash
+# symbols.sh LIBRARY SYMBOLS.DEF OBJECT...
+#
+# The shim exports what its table names and nothing else, without versions;
+# our own code calls none of the functions that are wrapped (it would meet its
+# own wrapper); and of libc it needs only what is listed here: no malloc, no
+# stdio but fileno, nothing that takes locks on the way of an open.
+set -u
+export LC_ALL=C
+library=$1 table=$2
+shift 2
+failed=0
+fail() {
+    printf 'not ok - %s\n' "$1"
+    failed=1
+}
+
+exported=$(nm -D --defined-only "$library" | awk '{print $3}' | grep -v -E '^(_init|_fini|__asan|__odr_asan|__ubsan)' | sort)
+# WRAP(result, name, parameters) with a name of any kind in the middle.
+named=$( (grep -o -E 'WRAP\([^(]*\(' "$table" | grep -v 'WRAP(result' |
+    sed -E 's/.*, *([A-Za-z_0-9]+), *\($/\1/'; echo autolock_version) | sort)
+[ "$(wc -l <<<"$named")" -gt 20 ] || fail "the table was not read: $named"
+difference=$(diff <(printf '%s\n' "$named") <(printf '%s\n' "$exported")) ||
+    fail "table (<) and exports (>) differ: $difference"
+case $exported in
+*@*) fail "an export has a version" ;;
+esac
+
+undefined=$(for object; do nm -u "$object" | awk '{print $2}'; done | sort -u)
+[ -n "$undefined" ] || fail "the objects were not read"
+own=$(comm -12 <(printf '%s\n' "$named") <(printf '%s\n' "$undefined"))
+[ -z "$own" ] || fail "our own code calls what is wrapped: $own"
+
+allowed='^(_GLOBAL_OFFSET_TABLE_|__asan.*|__ubsan.*|__errno_location|__environ|environ|__libc_current_sigrt(min|max)|__register_atfork|pthread_atfork|__dso_handle|_exit|clock_gettime|dladdr|dlsym|fileno|getauxval|mem(chr|cmp|cpy|move|rchr|set)|sigaction|sigaltstack|sigfillset|str(chr|cmp|len|ncmp|nlen|rchr|spn|cspn|str)|__isoc23_strtou?l|strtou?l|__stack_chk_fail)$'
+defined=$(for object; do nm --defined-only "$object" | awk '{print $3}'; done | sort -u)
+foreign=$(comm -23 <(printf '%s\n' "$undefined") <(printf '%s\n' "$defined") | grep -v -E "$allowed")
+[ -z "$foreign" ] || fail "needs more of libc than it may: $foreign"
+
+needed=$(readelf -d "$library" | sed -n 's/.*(NEEDED).*\[\(.*\)\]/\1/p' |
+    grep -v -E '^(libc\.so|libc\.musl|ld-linux|libdl\.so|libasan|libubsan|libclang_rt)')
+[ -z "$needed" ] || fail "depends on more than libc: $needed"
+[ "$failed" = 0 ] && echo "ok - $(wc -l <<<"$exported") exports"
+exit "$failed"
