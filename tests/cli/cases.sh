@@ -1,0 +1,77 @@
+# shellcheck shell=bash
+# What the tests of the autolock command have in common. Sourced, with the build
+# directory as the script's first argument. Each case prints a line; `finish`
+# exits 1 if any has failed.
+
+set -u
+export LC_ALL=C
+unset LD_PRELOAD AUTOLOCK AUTOLOCK_STRICT AUTOLOCK_PATTERNS AUTOLOCK_CONFIG AUTOLOCK_LOG
+
+if [ $# -ne 1 ] || [ ! -x "$1/autolock" ]; then
+    echo "usage: $0 BUILD_DIRECTORY (with autolock and libautolock.so in it)" >&2
+    exit 2
+fi
+build=$(cd "$1" && pwd -P) || exit 2
+# shellcheck disable=SC2034  # the tests use them
+autolock=$build/autolock library=$build/libautolock.so
+work=$(mktemp -d) || exit 2
+trap 'rm -rf "$work"' EXIT
+work=$(cd "$work" && pwd -P)
+# Other users must get at the programs that the tests put here.
+chmod 755 "$work"
+cd "$work" || exit 2
+# The configuration of this machine and user is none of ours.
+export XDG_CONFIG_HOME=$work/no-config
+export AUTOLOCK_PATTERNS='*.csv'
+# A command that is built with the address sanitizer would else refuse to start
+# with anything preloaded before the sanitizer's own library.
+export ASAN_OPTIONS=${ASAN_OPTIONS:+$ASAN_OPTIONS:}verify_asan_link_order=0
+
+cases=0 failed=0 skipped=0
+
+ok() {
+    cases=$((cases + 1))
+    echo "ok - $1"
+}
+
+not_ok() {
+    cases=$((cases + 1)) failed=$((failed + 1))
+    echo "not ok - $1"
+    shift
+    for line; do
+        printf '    %s\n' "$line"
+    done
+}
+
+skip() {
+    skipped=$((skipped + 1))
+    echo "skip - $1: $2"
+}
+
+# expect NAME STATUS PATTERN COMMAND...: the command ends with STATUS, and what
+# it prints (both streams, in $output) matches the shell pattern.
+expect() {
+    local name=$1 status=$2 pattern=$3 got
+    shift 3
+    output=$(timeout 60 "$@" 2>&1 </dev/null)
+    got=$?
+    # shellcheck disable=SC2053  # it is a pattern
+    if [ "$got" = "$status" ] && [[ $output == $pattern ]]; then
+        ok "$name"
+    else
+        not_ok "$name" "expected: status $status, $pattern" "got: status $got, $output" "from: $*"
+    fi
+}
+
+# compile OUTPUT [OPTION]... <SOURCE
+compile() {
+    local output=$1
+    shift
+    "${CC:-cc}" -o "$output" -x c - "$@" 2>"$work/compile.log"
+}
+
+finish() {
+    echo "$cases cases, $failed failed, $skipped skipped"
+    [ "$failed" -eq 0 ] && [ "$cases" -gt 0 ]
+    exit
+}

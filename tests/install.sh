@@ -1,0 +1,56 @@
+#!/usr/bin/env bash
+# install.sh BUILD SOURCE COMPILER: what `cmake --install` puts where, and that
+# it works from there: a program links libfilelock through pkg-config, the
+# command finds its library.
+set -u
+build=$1 source=$2 compiler=$3
+top=$(mktemp -d) || exit 1
+trap 'rm -rf "$top"' EXIT
+failed=0
+check() {
+    local what=$1
+    shift
+    if "$@"; then
+        printf 'ok - %s\n' "$what"
+    else
+        printf 'not ok - %s\n' "$what"
+        failed=1
+    fi
+}
+cmake --install "$build" --prefix "$top" >"$top/log" || {
+    cat "$top/log"
+    exit 1
+}
+for file in bin/autolock include/filelock.h; do
+    check "$file" test -e "$top/$file"
+done
+for name in libautolock.so libfilelock.so libfilelock.a filelock.pc; do
+    check "$name" test -n "$(find "$top" -name "$name" -print -quit)"
+done
+pc=$(find "$top" -name filelock.pc -print -quit)
+export PKG_CONFIG_PATH=${pc%/*}
+flags=$(pkg-config --define-variable=prefix="$top" --cflags --libs filelock)
+library=$(dirname "$(find "$top" -name libfilelock.so -print -quit)")
+cat >"$top/user.c" <<'C'
+#include <filelock.h>
+int main(int argc, char **argv) {
+    struct filelock *lock;
+    if (argc < 2 || filelock_create(&lock, argv[1]) < 0)
+        return 2;
+    FILELOCK_GUARD(guard, lock, FILELOCK_ONCE);
+    return guard.error < 0 || !filelock_is_held(lock);
+}
+C
+sanitize=
+grep -q 'AUTOLOCK_SANITIZE:BOOL=ON' "$build/CMakeCache.txt" && sanitize=-fsanitize=address,undefined
+# shellcheck disable=SC2086 # several words
+check "links with libfilelock" "$compiler" $sanitize -o "$top/user" "$top/user.c" $flags
+check "runs" env ASAN_OPTIONS=detect_leaks=0 LD_LIBRARY_PATH="$library" "$top/user" "$top/x.lock"
+if [ -z "$sanitize" ]; then
+    check "links statically" "$compiler" -o "$top/static" "$top/user.c" -I"$top/include" \
+        "$library/libfilelock.a"
+    check "runs statically" "$top/static" "$top/x.lock"
+    (cd "$top" && AUTOLOCK_PATTERNS='*.csv' "$top/bin/autolock" run -- sh -c 'echo 1 >>a.csv')
+    check "the command finds its library" test -e "$top/a.csv.lock"
+fi
+exit "$failed"
