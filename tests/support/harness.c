@@ -263,3 +263,18 @@ int end_shell(pid_t pid) {
 int run_shell(const char *patterns, const char *command) {
     return end_shell(start_shell(patterns, command));
 }
+
+int run_shell_as_nobody(const char *patterns, const char *command) {
+    char whole[4096];
+    cr_assert_eq(run_shell(NULL, "cp " TEST_LIBRARY " nobody.so && chmod 755 nobody.so && "
+                                 "echo 'exit 0' >loads && chmod 644 loads"),
+                 0);
+    snprintf(whole, sizeof(whole),
+             "export AUTOLOCK_PATTERNS='%s'\n"
+             "run() { setpriv --reuid 65534 --regid 65534 --clear-groups env "
+             "LD_PRELOAD=" TEST_BEFORE_LIBRARY "$PWD/nobody.so bash \"$@\"; }\n"
+             "[ -z \"$(run loads 2>&1)\" ] || exit 99 # it has to be loaded\n"
+             "run -c '%s'",
+             patterns, command);
+    return run_shell(NULL, whole);
+}

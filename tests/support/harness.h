@@ -64,7 +64,10 @@ const char *file_content(const char *path);
 /* Runs a shell command under the shim (patterns) or without it (NULL), for at
  * most 60 s; its exit status. */
 int run_shell(const char *patterns, const char *command);
-/* The same in the background. */
+/* The same as another user (root alone can), with a copy of the library where
+ * that user may read it. */
+int run_shell_as_nobody(const char *patterns, const char *command);
+/* run_shell in the background. */
 pid_t start_shell(const char *patterns, const char *command);
 int end_shell(pid_t pid);
 
