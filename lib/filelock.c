@@ -68,7 +68,7 @@ static int lock_once(struct filelock *lock, uint64_t until) {
     if (r < 0) {
         return r;
     }
-    r = flock_wait(fd, LOCK_EX, until);
+    r = flock_wait(fd, LOCK_EX, until, NULL);
     if (r == 0) {
         r = sidecar_is_current(AT_FDCWD, lock->path, fd, id);
     }

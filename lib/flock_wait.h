@@ -6,8 +6,9 @@
  * kernel's queue meanwhile, is woken at once and is seen by lslocks(8). The
  * signal is a real-time one whose action is the default one; its handler is
  * there only as long as somebody waits, and the thread's mask and the action
- * are put back. Where no timer is to be had (RLIMIT_SIGPENDING), the lock is tried again and again
- * with growing pauses.
+ * are put back. Where no timer is to be had (RLIMIT_SIGPENDING), or on
+ * a network file system (where the kernel's queue is not everybody's), the lock is tried again and
+ * again with growing pauses.
  *
  * Thread-safe; usable in a signal handler that interrupted another wait.
  */
@@ -17,15 +18,16 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "lib/cancel.h"
 #include "lib/signals.h"
 
 /*
  * operation: LOCK_EX or LOCK_SH. until: CLOCK_MONOTONIC in microseconds
  * (lib/clock.h), CLOCK_FOREVER for no limit; a time gone by means one try.
- * Returns 0, -ETIMEDOUT, -EINTR when a handler of the program without
- * SA_RESTART ran, or what flock(2) fails with.
+ * Returns 0, -ETIMEDOUT, -ECANCELED (cancel.h), -EINTR when a handler of the
+ * program without SA_RESTART ran, or what flock(2) fails with.
  */
-int flock_wait(int fd, int operation, uint64_t until);
+int flock_wait(int fd, int operation, uint64_t until, const struct cancellable *wait);
 
 /*
  * The same for a caller that has blocked all signals already, to do other
@@ -35,7 +37,8 @@ int flock_wait(int fd, int operation, uint64_t until);
  * latest, when the caller puts the mask back. With `poll` no timer and no
  * handler is used.
  */
-int flock_wait_blocked(int fd, int operation, uint64_t until, bool poll, signal_set blocked);
+int flock_wait_blocked(int fd, int operation, uint64_t until, bool poll, signal_set blocked,
+                       const struct cancellable *wait);
 
 /* To be called in the child of a fork, where the waiting threads are gone. */
 void flock_wait_after_fork(void);

@@ -6,7 +6,9 @@
 #include <stdatomic.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/statfs.h>
 
+#include "lib/backoff.h"
 #include "lib/clock.h"
 #include "lib/signals.h"
 #include "lib/sys_linux.h"
@@ -14,8 +16,6 @@
 /* A signal that comes between the look at the clock and the sleep in flock is
  * lost; so the timer repeats. */
 #define REPEAT (5 * CLOCK_MILLISECOND)
-#define POLL_FIRST CLOCK_MILLISECOND
-#define POLL_LONGEST (20 * CLOCK_MILLISECOND)
 
 /* Where the search for a free signal starts. Two copies of this file may live
  * in one process (libfilelock, libautolock); they search in other directions,
@@ -154,6 +154,10 @@ static int timer_start(int number, uint64_t until) {
     if (r < 0) {
         return r;
     }
+    waiting.timer = timer;
+    if (until == CLOCK_FOREVER) {
+        return 0; /* only a cancellation sets it off */
+    }
     struct itimerspec when = {.it_interval = clock_timespec(REPEAT),
                               .it_value = clock_timespec(until)};
     r = (int)SYS_CALL(SYS_timer_settime, timer, TIMER_ABSTIME, &when, NULL, 0, 0);
@@ -161,15 +165,18 @@ static int timer_start(int number, uint64_t until) {
         (void)SYS_CALL(SYS_timer_delete, timer, 0, 0, 0, 0, 0);
         return r;
     }
-    waiting.timer = timer;
     return 0;
 }
 
 /* In the queue, with the program's signals let through, until the time is up. */
-static int flock_until(int fd, int operation, uint64_t until, signal_set blocked, signal_set ours) {
+static int flock_until(int fd, int operation, uint64_t until, signal_set blocked, signal_set ours,
+                       const struct cancellable *wait) {
     for (;;) {
         if (signals_interrupt(blocked | ours)) {
             return -EINTR;
+        }
+        if (cancel_requested(wait)) {
+            return -ECANCELED;
         }
         fired = 0;
         (void)signals_mask(blocked & ~ours);
@@ -178,26 +185,35 @@ static int flock_until(int fd, int operation, uint64_t until, signal_set blocked
         if (r != -EINTR || !fired) {
             return r;
         }
-        if (clock_now() >= until) {
+        if (!cancel_requested(wait) && clock_now() >= until) {
             return -ETIMEDOUT;
         }
     }
 }
 
-static int wait_with_timer(int fd, int operation, uint64_t until, signal_set blocked) {
+static int wait_with_timer(int fd, int operation, uint64_t until, signal_set blocked,
+                           const struct cancellable *wait) {
     int number = handler_install();
     if (!number) {
         return -ENOTSUP;
     }
     const struct waiting outer = waiting; /* of a wait that a handler interrupted */
-    int r = timer_start(number, until);
+    int slot = 0, r = timer_start(number, until);
+    if (r == 0 && wait->cancel && !cancel_enter(wait, waiting.timer, &slot)) {
+        (void)SYS_CALL(SYS_timer_delete, waiting.timer, 0, 0, 0, 0, 0);
+        r = -ENOTSUP;
+    }
     if (r < 0) {
+        waiting = outer;
         handler_put_back();
         return -ENOTSUP;
     }
     waiting.frame = (uintptr_t)__builtin_frame_address(0);
     waiting.active = true;
-    r = flock_until(fd, operation, until, blocked, signals_only(number));
+    r = flock_until(fd, operation, until, blocked, signals_only(number), wait);
+    if (wait->cancel) {
+        cancel_leave(wait, slot);
+    }
     (void)SYS_CALL(SYS_timer_delete, waiting.timer, 0, 0, 0, 0, 0);
     signals_drain(number);
     waiting = outer;
@@ -205,32 +221,57 @@ static int wait_with_timer(int fd, int operation, uint64_t until, signal_set blo
     return r;
 }
 
-static int wait_by_polling(int fd, int operation, uint64_t until, signal_set blocked) {
-    uint64_t pause = POLL_FIRST;
+static int wait_by_polling(int fd, int operation, uint64_t until, signal_set blocked,
+                           const struct cancellable *wait) {
+    uint64_t pause = 0;
     for (;;) {
-        uint64_t now = clock_now();
-        if (now >= until) {
-            return -ETIMEDOUT;
+        if (cancel_requested(wait)) {
+            return -ECANCELED;
         }
-        if (signals_interrupt(blocked)) {
-            return -EINTR;
-        }
-        struct timespec rest = clock_timespec(pause < until - now ? pause : until - now);
-        (void)signals_mask(blocked);
-        int r = (int)SYS_CALL(SYS_clock_nanosleep, CLOCK_MONOTONIC, 0, &rest, NULL, 0, 0);
-        (void)signals_mask(SIGNALS_ALL);
+        int r = backoff_sleep(&pause, until, blocked);
         if (r < 0) {
-            return r;
+            return r == -EINTR && cancel_requested(wait) ? -ECANCELED : r;
         }
         r = sys_flock(fd, operation | LOCK_NB);
         if (r != -EWOULDBLOCK) {
             return r;
         }
-        pause = pause * 2 < POLL_LONGEST ? pause * 2 : POLL_LONGEST;
     }
 }
 
-int flock_wait_blocked(int fd, int operation, uint64_t until, bool poll, signal_set blocked) {
+/* File systems on which a lock that is freed elsewhere does not wake us: the
+ * magic numbers are those of statfs(2). */
+static bool is_remote(int fd) {
+    static const uint32_t remote[] = {
+        0x6969,     /* NFS */
+        0xff534d42, /* CIFS */
+        0xfe534d42, /* SMB2 */
+        0x517b,     /* SMB */
+        0x65735546, /* FUSE: sshfs and others */
+        0x01021997, /* 9P */
+        0x00c36400, /* Ceph */
+        0x5346414f, /* AFS */
+        0x6b414653, /* kAFS */
+        0x0bd00bd0, /* Lustre */
+        0x01161970, /* GFS2 */
+        0x7461636f, /* OCFS2 */
+    };
+    struct statfs stat;
+    if (SYS_CALL(SYS_fstatfs, fd, &stat, 0, 0, 0, 0) < 0) {
+        return false;
+    }
+    for (size_t i = 0; i < sizeof(remote) / sizeof(remote[0]); i++) {
+        if ((uint32_t)stat.f_type == remote[i]) {
+            return true;
+        }
+    }
+    return false;
+}
+
+int flock_wait_blocked(int fd, int operation, uint64_t until, bool poll, signal_set blocked,
+                       const struct cancellable *wait) {
+    static const struct cancellable never = {.cancel = NULL};
+    wait = wait ? wait : &never;
     int r = sys_flock(fd, operation | LOCK_NB);
     if (r != -EWOULDBLOCK) {
         return r;
@@ -238,20 +279,17 @@ int flock_wait_blocked(int fd, int operation, uint64_t until, bool poll, signal_
     if (clock_now() >= until) {
         return -ETIMEDOUT;
     }
-    r = poll ? -ENOTSUP : wait_with_timer(fd, operation, until, blocked);
-    return r == -ENOTSUP ? wait_by_polling(fd, operation, until, blocked) : r;
+    r = poll || is_remote(fd) ? -ENOTSUP : wait_with_timer(fd, operation, until, blocked, wait);
+    return r == -ENOTSUP ? wait_by_polling(fd, operation, until, blocked, wait) : r;
 }
 
-int flock_wait(int fd, int operation, uint64_t until) {
+int flock_wait(int fd, int operation, uint64_t until, const struct cancellable *wait) {
     int r = sys_flock(fd, operation | LOCK_NB);
-    if (r != -EWOULDBLOCK) {
-        return r;
-    }
-    if (until == CLOCK_FOREVER) {
-        return sys_flock(fd, operation);
+    if (r != -EWOULDBLOCK || until == 0) {
+        return r == -EWOULDBLOCK ? -ETIMEDOUT : r;
     }
     signal_set blocked = signals_mask(SIGNALS_ALL);
-    r = flock_wait_blocked(fd, operation, until, false, blocked);
+    r = flock_wait_blocked(fd, operation, until, false, blocked, wait);
     (void)signals_mask(blocked);
     return r;
 }

@@ -125,7 +125,7 @@ static int wait_blocked(struct target *target, int fd, struct sidecar_id id, int
                             .warn_interval = warn_after > CLOCK_SECOND ? warn_after : CLOCK_SECOND};
     bool said = false;
     for (;;) {
-        int r = flock_wait_blocked(fd, operation, earliest(&events), poll, blocked);
+        int r = flock_wait_blocked(fd, operation, earliest(&events), poll, blocked, NULL);
         now = clock_now();
         if (r == 0 && said) {
             say_got(target, now - events.start);

@@ -1,0 +1,22 @@
+/*
+ * Pauses between tries, where the kernel cannot wait for us: short at first,
+ * longer each time, never longer than BACKOFF_LONGEST (contract P5).
+ */
+#ifndef FILELOCK_BACKOFF_H
+#define FILELOCK_BACKOFF_H
+
+#include "lib/clock.h"
+#include "lib/signals.h"
+
+#define BACKOFF_FIRST CLOCK_MILLISECOND
+#define BACKOFF_LONGEST (20 * CLOCK_MILLISECOND)
+
+/*
+ * Sleeps for *pause (0 at first, updated), at most until `until`, with `blocked`
+ * as the mask of signals meanwhile; all are blocked before and after.
+ * Returns 0, -ETIMEDOUT when `until` has passed already, -EINTR when a handler
+ * without SA_RESTART ran or is about to.
+ */
+int backoff_sleep(uint64_t *pause, uint64_t until, signal_set blocked);
+
+#endif
