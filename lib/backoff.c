@@ -10,17 +10,19 @@ int backoff_sleep(uint64_t *pause, uint64_t until, signal_set blocked) {
     if (now >= until) {
         return -ETIMEDOUT;
     }
-    if (signals_interrupt(blocked)) {
-        return -EINTR;
-    }
     if (*pause == 0) {
         *pause = BACKOFF_FIRST;
     } else {
         *pause = *pause * 2 < BACKOFF_LONGEST ? *pause * 2 : BACKOFF_LONGEST;
     }
     struct timespec rest = clock_timespec(*pause < until - now ? *pause : until - now);
+    /* Asleep with all signals held back: a sleep that a handler has interrupted
+     * does not tell whether it was one with SA_RESTART (signal(7)). */
+    (void)sys_sleep(&rest);
+    if (signals_interrupt(blocked)) {
+        return -EINTR;
+    }
     (void)signals_mask(blocked);
-    int r = (int)SYS_CALL(SYS_clock_nanosleep, CLOCK_MONOTONIC, 0, &rest, NULL, 0, 0);
     (void)signals_mask(SIGNALS_ALL);
-    return r;
+    return 0;
 }

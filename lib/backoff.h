@@ -12,10 +12,11 @@
 #define BACKOFF_LONGEST (20 * CLOCK_MILLISECOND)
 
 /*
- * Sleeps for *pause (0 at first, updated), at most until `until`, with `blocked`
- * as the mask of signals meanwhile; all are blocked before and after.
- * Returns 0, -ETIMEDOUT when `until` has passed already, -EINTR when a handler
- * without SA_RESTART ran or is about to.
+ * Sleeps for *pause (0 at first, updated), at most until `until`, and then lets
+ * signals in that `blocked`, the program's mask, does not hold back: their
+ * handlers run up to BACKOFF_LONGEST late. All are blocked before and after.
+ * Returns 0, -ETIMEDOUT when `until` has passed already, or -EINTR when a handler
+ * without SA_RESTART is about to run, as soon as the caller puts the mask back.
  */
 int backoff_sleep(uint64_t *pause, uint64_t until, signal_set blocked);
 

@@ -13,7 +13,7 @@ static void set_off(int timer) {
     /* At once, and every 5 ms: a signal that comes just before the waiter
      * falls asleep would be lost. */
     struct itimerspec now = {.it_value.tv_nsec = 1, .it_interval.tv_nsec = 5000000};
-    (void)SYS_CALL(SYS_timer_settime, timer, 0, &now, NULL, 0, 0);
+    (void)sys_timer_settime(timer, 0, &now);
 }
 
 void cancel_all(struct cancel *cancel) {

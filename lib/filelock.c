@@ -2,147 +2,286 @@
 
 #include <errno.h>
 #include <limits.h>
-#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
 
+#include "lib/backoff.h"
 #include "lib/clock.h"
-#include "lib/flock_wait.h"
+#include "lib/fair.h"
+#include "lib/object.h"
 #include "lib/process_mark.h"
-#include "lib/sidecar.h"
+#include "lib/soft.h"
 #include "lib/sys_linux.h"
+#include "lib/take.h"
 
 #define PUBLIC __attribute__((visibility("default")))
 
-struct filelock {
-    int fd;      /* of the locked lock file; -1 when not held */
-    pid_t owner; /* the process that acquired it */
-    unsigned count;
-    char path[];
-};
+#define KNOWN_FLAGS (unsigned)(FILELOCK_SOFT | FILELOCK_PER_PROCESS | FILELOCK_FAIR)
 
-__attribute__((constructor)) static void watch_forks(void) {
-    (void)pthread_atfork(NULL, NULL, flock_wait_after_fork);
+static bool is_soft(const struct filelock *lock) {
+    return lock->flags & FILELOCK_SOFT;
 }
 
-static bool held_here(const struct filelock *lock) {
-    return lock->count > 0 && lock->owner == process_mark();
+/* malloc and free without their errno. */
+static void *allocate(size_t size) {
+    int saved = errno;
+    void *memory = calloc(1, size);
+    errno = saved;
+    return memory;
 }
 
-/* In the child of a fork: the lock is the parent's. LOCK_UN would free it for
- * the parent too, closing our copy does not (flock(2)). */
-static void forget_if_forked(struct filelock *lock) {
-    if (lock->count > 0 && !held_here(lock)) {
-        (void)sys_close(lock->fd);
-        lock->fd = -1;
-        lock->count = 0;
-    }
+static void deallocate(void *memory) {
+    int saved = errno;
+    free(memory);
+    errno = saved;
 }
 
-PUBLIC int filelock_create(struct filelock **ret, const char *path) {
-    if (!path || !*path) {
+PUBLIC int filelock_create(struct filelock **ret, const char *path, unsigned flags) {
+    if (!path || !*path || flags & ~KNOWN_FLAGS) {
         return -EINVAL;
     }
-    int saved = errno;
     size_t size = strlen(path) + 1;
-    struct filelock *lock = malloc(sizeof(*lock) + size);
-    errno = saved;
+    struct filelock *lock = allocate(sizeof(*lock) + size);
     if (!lock) {
         return -ENOMEM;
     }
-    lock->fd = -1;
-    lock->owner = 0;
-    lock->count = 0;
+    (void)pthread_mutex_init(&lock->mutex, NULL);
+    atomic_init(&lock->process, process_mark());
+    lock->flags = flags;
+    lock->timeout = FILELOCK_FOREVER;
     memcpy(lock->path, path, size);
+    object_register(lock);
     *ret = lock;
     return 0;
 }
 
-/* One round: open, lock, check that the path still leads there.
- * Returns 1 when locked, 0 for another round, or a negative errno value. */
-static int lock_once(struct filelock *lock, uint64_t until) {
-    int fd;
-    struct sidecar_id id;
-    int r = sidecar_open(AT_FDCWD, lock->path, SIDECAR_PLAIN, NULL, &fd, &id);
-    if (r < 0) {
-        return r;
+PUBLIC void filelock_set_timeout(struct filelock *lock, uint64_t timeout) {
+    object_adopt(lock);
+    (void)pthread_mutex_lock(&lock->mutex);
+    lock->timeout = timeout == FILELOCK_DEFAULT ? FILELOCK_FOREVER : timeout;
+    (void)pthread_mutex_unlock(&lock->mutex);
+}
+
+/* Counts what the caller holds already. 1: done; 0: it does not hold it. The
+ * mutex is held. */
+static int count_up(struct filelock *lock, bool shared) {
+    struct hold *hold = object_find(lock);
+    if (!hold) {
+        return 0;
     }
-    r = flock_wait(fd, LOCK_EX, until, NULL);
-    if (r == 0) {
-        r = sidecar_is_current(AT_FDCWD, lock->path, fd, id);
+    if (hold->shared && !shared) {
+        return -EDEADLK; /* both of two that upgrade would wait for ever */
     }
-    if (r <= 0) {
-        (void)sys_close(fd);
-        return r;
+    if (hold->count == UINT_MAX) {
+        return -EOVERFLOW;
     }
-    lock->fd = fd;
+    hold->count++;
     return 1;
 }
 
-PUBLIC int filelock_acquire(struct filelock *lock, uint64_t timeout) {
-    forget_if_forked(lock);
-    if (lock->count == UINT_MAX) {
-        return -EOVERFLOW;
+static int add_hold(struct filelock *lock, const struct taking *taking) {
+    struct hold *hold = lock->spare;
+    if (hold) {
+        lock->spare = hold->next;
+    } else if (!(hold = allocate(sizeof(*hold)))) {
+        return -ENOMEM;
     }
-    if (lock->count > 0) {
-        lock->count++;
-        return 0;
-    }
-    uint64_t until = timeout == FILELOCK_ONCE ? 0 : clock_after(timeout);
-    for (int attempt = 0; attempt < SIDECAR_ATTEMPTS; attempt++) {
-        int r = lock_once(lock, until);
+    uint64_t thread = object_thread();
+    *hold = (struct hold){.key = lock->flags & FILELOCK_PER_PROCESS ? 0 : thread,
+                          .thread = thread,
+                          .count = 1,
+                          .shared = taking->shared,
+                          .fd = taking->fd,
+                          .id = taking->id,
+                          .next = lock->holds};
+    lock->holds = hold;
+    return 0;
+}
+
+/* FILELOCK_PER_PROCESS: one thread at a time goes to the file. Returns as
+ * count_up, with the mutex held; 0 means that it is our turn. */
+static int wait_for_turn(struct filelock *lock, struct taking *taking) {
+    uint64_t pause = 0;
+    int r;
+    while ((r = count_up(lock, taking->shared)) == 0 && lock->acquiring) {
+        (void)pthread_mutex_unlock(&lock->mutex);
+        signal_set blocked = signals_mask(SIGNALS_ALL);
+        r = cancel_requested(&taking->wait) ? -ECANCELED
+                                            : backoff_sleep(&pause, taking->until, blocked);
+        (void)signals_mask(blocked);
+        (void)pthread_mutex_lock(&lock->mutex);
         if (r < 0) {
             return r;
         }
-        if (r > 0) {
-            lock->owner = process_mark();
-            lock->count = 1;
-            return 0;
+    }
+    return r;
+}
+
+static int take(struct filelock *lock, struct taking *taking) {
+    int r = lock->flags & FILELOCK_FAIR ? fair_leave_gap(lock, taking) : 0;
+    if (r < 0) {
+        return r;
+    }
+    return is_soft(lock) ? take_soft(taking) : take_flock(taking);
+}
+
+/* Gives the file back. The mutex need not be held. */
+static int give_back(const struct filelock *lock, int fd) {
+    if (is_soft(lock)) {
+        return soft_remove(lock->path, fd);
+    }
+    /* A child that was forked meanwhile has a copy of the descriptor, so that
+     * closing ours alone would not free the lock. */
+    (void)sys_flock(fd, LOCK_UN);
+    (void)sys_close(fd);
+    return 0;
+}
+
+static int acquire(struct filelock *lock, bool shared, uint64_t until) {
+    object_adopt(lock);
+    struct taking taking = {
+        .path = lock->path, .shared = shared, .until = until, .wait = cancel_begin(&lock->cancel)};
+    bool one_at_a_time = lock->flags & FILELOCK_PER_PROCESS;
+    (void)pthread_mutex_lock(&lock->mutex);
+    int r = one_at_a_time ? wait_for_turn(lock, &taking) : count_up(lock, shared);
+    if (r == 0) {
+        lock->acquiring = one_at_a_time;
+        (void)pthread_mutex_unlock(&lock->mutex);
+        r = take(lock, &taking);
+        (void)pthread_mutex_lock(&lock->mutex);
+        lock->acquiring = false;
+        if (r == 0 && (r = add_hold(lock, &taking)) < 0) {
+            (void)give_back(lock, taking.fd);
         }
     }
-    return -ESTALE;
+    (void)pthread_mutex_unlock(&lock->mutex);
+    return r < 0 ? r : 0;
+}
+
+static uint64_t deadline(struct filelock *lock, uint64_t timeout) {
+    if (timeout == FILELOCK_DEFAULT) {
+        (void)pthread_mutex_lock(&lock->mutex);
+        timeout = lock->timeout;
+        (void)pthread_mutex_unlock(&lock->mutex);
+    }
+    if (timeout == FILELOCK_ONCE || timeout == FILELOCK_FOREVER) {
+        return timeout == FILELOCK_ONCE ? 0 : CLOCK_FOREVER;
+    }
+    return clock_after(timeout);
+}
+
+PUBLIC int filelock_acquire(struct filelock *lock, uint64_t timeout) {
+    object_adopt(lock);
+    return acquire(lock, false, deadline(lock, timeout));
+}
+
+PUBLIC int filelock_acquire_until(struct filelock *lock, uint64_t until) {
+    return acquire(lock, false, until);
+}
+
+PUBLIC int filelock_acquire_shared(struct filelock *lock, uint64_t timeout) {
+    object_adopt(lock);
+    return is_soft(lock) ? -EOPNOTSUPP : acquire(lock, true, deadline(lock, timeout));
+}
+
+PUBLIC void filelock_cancel(struct filelock *lock) {
+    cancel_all(&lock->cancel);
+}
+
+/* Takes a hold out of the list. The mutex is held. */
+static void remove_hold(struct filelock *lock, struct hold *hold) {
+    struct hold **at = &lock->holds;
+    while (*at != hold) {
+        at = &(*at)->next;
+    }
+    *at = hold->next;
+    hold->next = lock->spare;
+    lock->spare = hold;
+    if (lock->flags & FILELOCK_FAIR) {
+        fair_note_release(lock);
+    }
+}
+
+static int release(struct filelock *lock, bool all) {
+    object_adopt(lock);
+    (void)pthread_mutex_lock(&lock->mutex);
+    struct hold *hold = object_find(lock);
+    int r = hold ? 0 : -EPERM;
+    if (hold) {
+        hold->count = all ? 0 : hold->count - 1;
+        if (hold->count == 0) {
+            int fd = hold->fd;
+            remove_hold(lock, hold);
+            r = give_back(lock, fd);
+        }
+    }
+    (void)pthread_mutex_unlock(&lock->mutex);
+    return r;
 }
 
 PUBLIC int filelock_release(struct filelock *lock) {
-    forget_if_forked(lock);
-    if (lock->count == 0) {
-        return -EPERM;
-    }
-    if (--lock->count == 0) {
-        /* A child that was forked meanwhile has a copy of the descriptor, so
-         * that closing ours alone would not free the lock. */
-        (void)sys_flock(lock->fd, LOCK_UN);
-        (void)sys_close(lock->fd);
-        lock->fd = -1;
-    }
-    return 0;
+    return release(lock, false);
+}
+
+PUBLIC int filelock_release_all(struct filelock *lock) {
+    return release(lock, true);
 }
 
 PUBLIC void filelock_destroy(struct filelock *lock) {
     if (!lock) {
         return;
     }
-    forget_if_forked(lock);
-    if (lock->count > 0) {
-        lock->count = 1;
-        (void)filelock_release(lock);
+    object_adopt(lock);
+    object_unregister(lock);
+    while (lock->holds) {
+        int fd = lock->holds->fd;
+        remove_hold(lock, lock->holds);
+        (void)give_back(lock, fd);
     }
-    int saved = errno;
-    free(lock);
-    errno = saved;
+    while (lock->spare) {
+        struct hold *hold = lock->spare;
+        lock->spare = hold->next;
+        deallocate(hold);
+    }
+    (void)pthread_mutex_destroy(&lock->mutex);
+    deallocate(lock);
 }
 
-PUBLIC bool filelock_is_held(const struct filelock *lock) {
-    return held_here(lock);
+PUBLIC unsigned filelock_count(struct filelock *lock) {
+    object_adopt(lock);
+    (void)pthread_mutex_lock(&lock->mutex);
+    const struct hold *hold = object_find(lock);
+    unsigned count = hold ? hold->count : 0;
+    (void)pthread_mutex_unlock(&lock->mutex);
+    return count;
 }
 
-PUBLIC unsigned filelock_count(const struct filelock *lock) {
-    return held_here(lock) ? lock->count : 0;
+PUBLIC bool filelock_is_held(struct filelock *lock) {
+    return filelock_count(lock) > 0;
 }
 
 PUBLIC const char *filelock_path(const struct filelock *lock) {
     return lock->path;
+}
+
+PUBLIC int filelock_get_owner(struct filelock *lock, struct filelock_owner *ret) {
+    struct soft_owner owner;
+    struct sidecar_id id;
+    if (!is_soft(lock)) {
+        return -EOPNOTSUPP;
+    }
+    int r = soft_judge(lock->path, &owner, &id);
+    if (r < 0) {
+        return r;
+    }
+    *ret = (struct filelock_owner){.state = (enum filelock_state)owner.state, .pid = owner.pid};
+    memcpy(ret->host, owner.host, sizeof(ret->host));
+    return 0;
+}
+
+PUBLIC int filelock_break(struct filelock *lock) {
+    return is_soft(lock) ? soft_break(lock->path, false) : -EOPNOTSUPP;
 }
 
 PUBLIC struct filelock_guard filelock_guard_enter(struct filelock *lock, uint64_t timeout) {

@@ -1,12 +1,12 @@
 /*
  * libfilelock: the locks of py-filelock, in C.
  *
- * A lock is a file beside the data, by convention FILE.lock, on which flock(2)
- * is held. Python code with filelock.FileLock, shell code with flock(1) and
- * programs under libautolock.so that name the same file exclude one another.
+ * A lock is a file beside the data, by convention FILE.lock. Python code with
+ * the filelock package, shell code with flock(1) and programs under
+ * libautolock.so that name the same file exclude one another.
  *
  *     struct filelock *lock;
- *     int r = filelock_create(&lock, "/srv/ledger.csv.lock");
+ *     int r = filelock_create(&lock, "/srv/ledger.csv.lock", 0);
  *     if (r < 0)
  *         return r;
  *     r = filelock_acquire(lock, 5 * FILELOCK_SECOND);   // -ETIMEDOUT after 5 s
@@ -22,15 +22,23 @@
  *     if (guard.error < 0)
  *         return guard.error;
  *
- * Errors are negative errno values; errno itself is never touched, nothing is
- * printed. Times are microseconds. The lock file is made where it is missing,
- * never written, never removed.
+ * Two kinds, which must not be mixed on one path:
+ *   flock (default)  flock(2) on the file, as FileLock and flock(1). The file
+ *                    stays; the kernel frees the lock of whoever dies.
+ *   soft             the existence of the file, as SoftFileLock: for hosts that
+ *                    share a file system whose flock does not reach across. One
+ *                    whose maker on this host has died is broken.
  *
- * Threads: an object is to be used by one thread at a time; different objects
- * are independent, also on one path (they exclude one another).
+ * Errors are negative errno values; errno itself is not touched, nothing is
+ * printed, no descriptor stays open on failure. Times are microseconds.
+ *
+ * Threads: all functions may be called by any thread at any time, destroying
+ * aside. By default a lock belongs to the thread that took it, others wait for
+ * it like strangers; see FILELOCK_PER_PROCESS.
  * Fork: the child of fork(2) does not hold its parent's locks and cannot free
- * them; an object that it inherited starts afresh there.
- * Signals: no function is async-signal-safe. While a limited wait lasts, one
+ * them; an object that it inherited starts afresh there. Not for the child of
+ * vfork(2).
+ * Signals: only filelock_cancel is async-signal-safe. While a wait lasts, one
  * real-time signal that had its default action has a handler of ours.
  */
 #ifndef FILELOCK_H
@@ -38,6 +46,7 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 #ifdef __cplusplus
 extern "C" {
@@ -45,54 +54,125 @@ extern "C" {
 
 #define FILELOCK_SECOND UINT64_C(1000000)
 #define FILELOCK_FOREVER UINT64_MAX
+#define FILELOCK_DEFAULT (UINT64_MAX - 1) /* what filelock_set_timeout says */
 #define FILELOCK_ONCE UINT64_C(0)
 
 struct filelock;
 
+/* Flags of filelock_create, to be or-ed. */
+enum filelock_flags {
+    FILELOCK_SOFT = 1,
+    /* The lock belongs to the process: any thread that acquires it while it is
+     * held counts one up, any may release it. */
+    FILELOCK_PER_PROCESS = 2,
+    /* Leaves a gap of 60 ms about once a second when the object is acquired
+     * again and again without a pause, so that those who poll (py-filelock looks
+     * every 50 ms) get a turn. See filelock(3), FAIRNESS. */
+    FILELOCK_FAIR = 4
+};
+
 /*
  * Makes an object, not held, for the lock file `path`, which is copied and
- * resolved at each acquire like any path. The file is not touched yet. It is
+ * resolved at each acquire like any path. The file is not touched yet; it is
  * made with mode 0666 less the umask.
  * Returns 0 and the object, which the caller frees with filelock_destroy;
- * -EINVAL (empty path) or -ENOMEM.
+ * -EINVAL (empty path, unknown flag) or -ENOMEM.
  */
-int filelock_create(struct filelock **ret, const char *path);
+int filelock_create(struct filelock **ret, const char *path, unsigned flags);
 
-/* Frees the object, releasing the lock if it is held. NULL is allowed. */
+/* Frees the object, releasing what is held through it by any thread of this
+ * process. No other thread may be using it. NULL is allowed. */
 void filelock_destroy(struct filelock *lock);
 
+/* The timeout that FILELOCK_DEFAULT stands for; FILELOCK_FOREVER at first. */
+void filelock_set_timeout(struct filelock *lock, uint64_t timeout);
+
 /*
- * Takes the lock, waiting up to `timeout` microseconds: FILELOCK_FOREVER, or
- * FILELOCK_ONCE for one try without waiting. Waiting is done inside the kernel,
- * in its queue; a limited wait ends within 20 ms after its time. A lock that
- * is already held by this object succeeds at once and is counted.
+ * Takes the lock exclusively, waiting up to `timeout` microseconds:
+ * FILELOCK_FOREVER, FILELOCK_DEFAULT, or FILELOCK_ONCE for one try. Kind flock
+ * waits in the kernel's queue, soft looks again after 1 to 20 ms. Limited waits
+ * end within 20 ms after their time. What this thread holds already through this
+ * object is counted, without a system call.
  * Returns 0, or
  *   -ETIMEDOUT  somebody else held it all the time
+ *   -ECANCELED  filelock_cancel
+ *   -EDEADLK    this thread holds it through another object, or shared
  *   -EINTR      a signal handler without SA_RESTART ran
  *   -ESTALE     the file was replaced under us again and again
  *   -ENXIO      the path is not a regular file (-EISDIR: a directory,
  *               -ELOOP: a symbolic link)
- *   -EACCES, -EROFS, -ENOENT, -EMFILE, ... as open(2) for the lock file;
- *               -ENOLCK as flock(2)
- *   -EOVERFLOW  2^32-1 acquires
- * On failure nothing changes and no descriptor stays open.
+ *   -EACCES     neither reading nor writing the lock file is allowed, or making
+ *               it; -EBADF: this (network) file system locks only what may be
+ *               written
+ *   -EROFS      it is missing on a read-only file system
+ *   -ENOENT     its directory is missing
+ *   -EMFILE, -ENFILE  no descriptor left
+ *   -ENOLCK     the kernel or the server has no lock left
+ *   -ENOSPC, -EDQUOT  no room for a soft lock's text; none is left behind
+ *   -ENOMEM, -EOVERFLOW (2^32-1 acquires)
+ * On failure nothing changes.
  */
 int filelock_acquire(struct filelock *lock, uint64_t timeout);
 
+/* The same until a moment of CLOCK_MONOTONIC, in microseconds. */
+int filelock_acquire_until(struct filelock *lock, uint64_t deadline);
+
+/*
+ * Takes it shared: with other shared holders, but no exclusive one. Kind flock
+ * only (-EOPNOTSUPP for soft). A shared acquire of what this thread holds
+ * exclusively is counted and stays exclusive.
+ */
+int filelock_acquire_shared(struct filelock *lock, uint64_t timeout);
+
+/*
+ * Ends all acquires that are waiting on this object now, with -ECANCELED.
+ * Async-signal-safe; what is held stays held, later acquires are not touched.
+ */
+void filelock_cancel(struct filelock *lock);
+
 /*
  * Undoes one acquire; the last one frees the lock.
- * Returns 0, or -EPERM where this process does not hold it.
+ * Returns 0; -EPERM where the caller does not hold it; -ESTALE where somebody
+ * had removed the soft lock from under us (it is released all the same).
  */
 int filelock_release(struct filelock *lock);
 
-/* Whether this process holds the lock through this object. */
-bool filelock_is_held(const struct filelock *lock);
+/* Undoes all acquires of the caller at once. As filelock_release. */
+int filelock_release_all(struct filelock *lock);
 
-/* Acquires not yet released. */
-unsigned filelock_count(const struct filelock *lock);
+/* Whether the caller (this thread, or process) holds it through this object. */
+bool filelock_is_held(struct filelock *lock);
+
+/* Acquires of the caller that are not yet released. */
+unsigned filelock_count(struct filelock *lock);
 
 /* The path given at creation; valid until filelock_destroy. */
 const char *filelock_path(const struct filelock *lock);
+
+enum filelock_state {
+    FILELOCK_FREE,
+    FILELOCK_ALIVE,  /* its process is alive on this host */
+    FILELOCK_DEAD,   /* stale: the next acquire breaks it */
+    FILELOCK_UNKNOWN /* another host, or the file does not say */
+};
+
+struct filelock_owner {
+    enum filelock_state state;
+    pid_t pid;      /* 0: unknown */
+    char host[256]; /* "": unknown */
+};
+
+/* Who holds a soft lock, whoever it is. Returns 0; -EOPNOTSUPP for kind flock,
+ * where lslocks(8) tells; or an error of open(2). */
+int filelock_get_owner(struct filelock *lock, struct filelock_owner *ret);
+
+/*
+ * Removes a soft lock by hand, whoever holds it: for one that another host left
+ * behind. Returns 0 (also when there is none), -EAGAIN when somebody else is
+ * breaking it at this moment, -EOPNOTSUPP for kind flock, -ENXIO for what is not
+ * a regular file (-EISDIR a directory), or an error of unlink(2).
+ */
+int filelock_break(struct filelock *lock);
 
 /* The scoped guard: see FILELOCK_GUARD above. Needs GCC's or clang's cleanup
  * attribute. `error` is what filelock_acquire returned. */

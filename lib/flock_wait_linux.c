@@ -40,6 +40,7 @@ static struct {
     unsigned users;
     int number; /* 0: none chosen */
     struct sigaction before;
+    _Atomic signal_set ever; /* signals that ever had the handler; set before */
 } shared = {.busy = ATOMIC_FLAG_INIT};
 
 /* With all signals blocked, so that no handler finds the state half made. */
@@ -114,6 +115,9 @@ static int handler_install(void) {
         struct sigaction action = {.sa_sigaction = on_timer, .sa_flags = SA_SIGINFO};
         (void)sigfillset(&action.sa_mask);
         shared.number = choose_signal();
+        if (shared.number) {
+            (void)atomic_fetch_or(&shared.ever, signals_only(shared.number));
+        }
         if (shared.number && sigaction(shared.number, &action, &shared.before) < 0) {
             shared.number = 0;
         }
@@ -127,11 +131,24 @@ static int handler_install(void) {
     return number;
 }
 
+/* fork copies the actions of signals before it copies the memory, while other
+ * threads go on: what the copy of our state says need not be so. */
+static void take_handler_off(int number) {
+    struct sigaction now, none = {.sa_handler = SIG_DFL};
+    if (sigaction(number, NULL, &now) == 0 && now.sa_flags & SA_SIGINFO &&
+        now.sa_sigaction == on_timer) {
+        (void)sigaction(number, &none, NULL); /* what it was before: signal_is_free */
+    }
+}
+
 void flock_wait_after_fork(void) {
     /* Only the forking thread lives on, and it was not waiting. */
     atomic_flag_clear(&shared.busy);
-    if (shared.users > 0) {
-        (void)sigaction(shared.number, &shared.before, NULL);
+    signal_set ever = atomic_load(&shared.ever);
+    for (int number = 1; ever; number++, ever >>= 1) {
+        if (ever & 1) {
+            take_handler_off(number);
+        }
     }
     shared.users = 0;
     shared.number = 0;
@@ -160,7 +177,7 @@ static int timer_start(int number, uint64_t until) {
     }
     struct itimerspec when = {.it_interval = clock_timespec(REPEAT),
                               .it_value = clock_timespec(until)};
-    r = (int)SYS_CALL(SYS_timer_settime, timer, TIMER_ABSTIME, &when, NULL, 0, 0);
+    r = sys_timer_settime(timer, TIMER_ABSTIME, &when);
     if (r < 0) {
         (void)SYS_CALL(SYS_timer_delete, timer, 0, 0, 0, 0, 0);
         return r;
@@ -230,7 +247,7 @@ static int wait_by_polling(int fd, int operation, uint64_t until, signal_set blo
         }
         int r = backoff_sleep(&pause, until, blocked);
         if (r < 0) {
-            return r == -EINTR && cancel_requested(wait) ? -ECANCELED : r;
+            return r;
         }
         r = sys_flock(fd, operation | LOCK_NB);
         if (r != -EWOULDBLOCK) {

@@ -20,6 +20,7 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/types.h>
+#include <time.h>
 
 #if defined(__x86_64__) && !defined(__ILP32__)
 static inline long sys_call6(long number, long a, long b, long c, long d, long e, long f) {
@@ -148,6 +149,24 @@ static inline ssize_t sys_write(int fd, const void *data, size_t size) {
 
 static inline ssize_t sys_getdents64(int fd, void *ret, size_t size) {
     return (ssize_t)SYS_CALL(SYS_getdents64, fd, ret, size, 0, 0, 0);
+}
+
+/* On 32-bit machines where time_t has 64 bits, other numbers take it. */
+#if defined(SYS_clock_nanosleep_time64) && defined(SYS_timer_settime64)
+#define SYS_TIME64(name, name64) (sizeof(time_t) > sizeof(long) ? name64 : name)
+#else
+#define SYS_TIME64(name, name64) (name)
+#endif
+
+/* Relative, of CLOCK_MONOTONIC. */
+static inline int sys_sleep(const struct timespec *duration) {
+    return (int)SYS_CALL(SYS_TIME64(SYS_clock_nanosleep, SYS_clock_nanosleep_time64),
+                         CLOCK_MONOTONIC, 0, duration, NULL, 0, 0);
+}
+
+static inline int sys_timer_settime(int timer, int flags, const struct itimerspec *when) {
+    return (int)SYS_CALL(SYS_TIME64(SYS_timer_settime, SYS_timer_settime64), timer, flags, when,
+                         NULL, 0, 0);
 }
 
 static inline pid_t sys_getpid(void) {

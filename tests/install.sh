@@ -35,7 +35,7 @@ cat >"$top/user.c" <<'C'
 #include <filelock.h>
 int main(int argc, char **argv) {
     struct filelock *lock;
-    if (argc < 2 || filelock_create(&lock, argv[1]) < 0)
+    if (argc < 2 || filelock_create(&lock, argv[1], 0) < 0)
         return 2;
     FILELOCK_GUARD(guard, lock, FILELOCK_ONCE);
     return guard.error < 0 || !filelock_is_held(lock);

@@ -2,12 +2,15 @@
 #include <criterion/criterion.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/seccomp.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -19,7 +22,7 @@ static struct filelock *lock;
 
 static void begin(void) {
     scenario_begin();
-    cr_assert_eq(filelock_create(&lock, "a.lock"), 0);
+    cr_assert_eq(filelock_create(&lock, "a.lock", 0), 0);
 }
 
 static void end(void) {
@@ -65,9 +68,28 @@ Test(filelock, acquires_are_counted) {
     cr_expect_eq(filelock_release(lock), -EPERM);
 }
 
+/* In strict seccomp(2) any call but read, write and exit kills. */
+Test(filelock, counting_makes_no_system_call) {
+    pid_t pid = fork();
+    if (pid == 0) {
+        int bad = filelock_acquire(lock, FILELOCK_ONCE) != 0;
+        if (prctl(PR_SET_SECCOMP, SECCOMP_MODE_STRICT) < 0) {
+            _exit(2);
+        }
+        for (int i = 0; i < 1000; i++) {
+            bad |= filelock_acquire(lock, FILELOCK_FOREVER) != 0 || filelock_count(lock) != 2 ||
+                   filelock_release(lock) != 0;
+        }
+        syscall(SYS_exit, bad);
+    }
+    int status;
+    cr_assert_eq(waitpid(pid, &status, 0), pid);
+    cr_expect_eq(status, 0, "%x", status);
+}
+
 Test(filelock, destroy_releases) {
     struct filelock *other;
-    cr_assert_eq(filelock_create(&other, "b.lock"), 0);
+    cr_assert_eq(filelock_create(&other, "b.lock", 0), 0);
     cr_assert_eq(filelock_acquire(other, FILELOCK_ONCE), 0);
     cr_assert_eq(filelock_acquire(other, FILELOCK_ONCE), 0);
     filelock_destroy(other);
@@ -97,7 +119,7 @@ static void *time_out(void *blocked) {
         sigfillset(&all);
         pthread_sigmask(SIG_SETMASK, &all, NULL);
     }
-    cr_assert_eq(filelock_create(&mine, "a.lock"), 0);
+    cr_assert_eq(filelock_create(&mine, "a.lock", 0), 0);
     for (int i = 0; i < 50; i++) {
         struct timespec start, stop;
         clock_gettime(CLOCK_MONOTONIC, &start);
@@ -212,8 +234,8 @@ Test(filelock, what_is_not_a_regular_file) {
 
 Test(filelock, errors_of_the_path) {
     struct filelock *other;
-    cr_expect_eq(filelock_create(&other, ""), -EINVAL);
-    cr_assert_eq(filelock_create(&other, "missing/a.lock"), 0);
+    cr_expect_eq(filelock_create(&other, "", 0), -EINVAL);
+    cr_assert_eq(filelock_create(&other, "missing/a.lock", 0), 0);
     cr_expect_eq(filelock_acquire(other, FILELOCK_ONCE), -ENOENT);
     cr_expect_eq(filelock_count(other), 0);
     filelock_destroy(other);

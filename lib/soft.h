@@ -1,0 +1,55 @@
+/*
+ * Soft locks: the existence of the file is the lock (contract P3).
+ *
+ * For hosts that share a file system whose flock does not reach across. The
+ * file says who made it ("PID\nHOST\nSTART TOKEN\n"), so that one whose maker is
+ * gone can be told from one that is held. In doubt it is held.
+ *
+ * Paths are as in open(2). Descriptors are close-on-exec. Thread-safe; errno
+ * untouched.
+ */
+#ifndef FILELOCK_SOFT_H
+#define FILELOCK_SOFT_H
+
+#include <stdbool.h>
+#include <sys/types.h>
+
+#include "lib/sidecar.h"
+
+enum soft_state {
+    SOFT_FREE,
+    SOFT_ALIVE,  /* held by a living process of this host */
+    SOFT_DEAD,   /* stale: its process of this host is gone */
+    SOFT_UNKNOWN /* held: another host, empty, unreadable */
+};
+
+struct soft_owner {
+    enum soft_state state;
+    pid_t pid;      /* 0 where it is not known */
+    char host[256]; /* "" where it is not known */
+};
+
+/* Makes the marker, whole. Returns 0 with its descriptor and identity; -EEXIST
+ * when there is one; or an error, after which none of ours is left. */
+int soft_make(const char *path, int *ret_fd, struct sidecar_id *ret_id);
+
+/* Removes the marker that was made as `fd`, which is closed in any case.
+ * Returns 0, or -ESTALE when somebody else has taken it away before. */
+int soft_remove(const char *path, int fd);
+
+/* Who holds it. *ret_id is set unless it is free. Whatever has the name, even a
+ * link, is held; but -EISDIR for a directory. Returns 0 or an error. */
+int soft_judge(const char *path, struct soft_owner *ret, struct sidecar_id *ret_id);
+
+/*
+ * Removes the marker, if it is stale (only_stale), or whatever it is. It is
+ * renamed aside, compared with what was judged, and then unlinked. One breaker
+ * at a time has it: flock on the marker itself, which reaches all breakers since
+ * they are of the host that it names.
+ * Returns 0 when it is gone or another has taken its place, -EAGAIN when somebody
+ * else is breaking it, -ENXIO for what is not a regular file (-EISDIR a directory),
+ * or an error.
+ */
+int soft_break(const char *path, bool only_stale);
+
+#endif

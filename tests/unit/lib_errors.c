@@ -1,0 +1,176 @@
+/* What each failure of a lock file is called, for both kinds; and that nothing
+ * stays behind: no descriptor, no half marker, no hold. */
+#include <criterion/criterion.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "lib/filelock.h"
+#include "tests/support/harness.h"
+
+TestSuite(errors, .init = scenario_begin, .fini = scenario_end, .timeout = 120);
+
+static const unsigned kinds[] = {0, FILELOCK_SOFT};
+
+static int count_descriptors(void) {
+    int count = 0;
+    for (int fd = 0; fd < 256; fd++) {
+        count += fcntl(fd, F_GETFD) >= 0;
+    }
+    return count;
+}
+
+/* One acquire through a new object; whether something stays is told by -1. */
+static int once(const char *path, unsigned flags) {
+    struct filelock *lock;
+    int before = count_descriptors();
+    if (filelock_create(&lock, path, flags) < 0) {
+        return -1;
+    }
+    int r = filelock_acquire(lock, FILELOCK_ONCE);
+    bool clean = r == 0 || (!filelock_is_held(lock) && count_descriptors() == before);
+    filelock_destroy(lock);
+    return clean ? r : -1;
+}
+
+/* Runs a check that changes the process in a child; its result is 0 for well,
+ * SKIPPED where this machine does not let it be set up. */
+#define SKIPPED 77
+static void in_child(int (*check)(void)) {
+    int status;
+    pid_t pid = fork();
+    if (pid == 0) {
+        _exit(check());
+    }
+    cr_assert_eq(waitpid(pid, &status, 0), pid);
+    cr_assert(WIFEXITED(status), "%x", status);
+    if (WEXITSTATUS(status) == SKIPPED) {
+        cr_skip("needs root, and leave to mount");
+    }
+    cr_expect_eq(WEXITSTATUS(status), 0, "check %d failed", WEXITSTATUS(status));
+}
+
+static int no_permission(void) {
+    if (geteuid() == 0 && (setgid(65534) < 0 || setuid(65534) < 0)) {
+        return SKIPPED;
+    }
+    for (int i = 0; i < 2; i++) {
+        if (once("closed/x.lock", kinds[i]) != -EACCES) {
+            return 1 + i;
+        }
+    }
+    return once("secret.lock", 0) == -EACCES ? 0 : 3;
+}
+
+Test(errors, eacces) {
+    cr_assert_eq(mkdir("closed", 0755), 0);
+    put_file("secret.lock", "");
+    cr_assert_eq(chmod("secret.lock", 0), 0);
+    if (geteuid() != 0) {
+        cr_assert_eq(chmod("closed", 0555), 0);
+    }
+    in_child(no_permission);
+}
+
+/* Who may only read the lock file still locks it, on a local file system. */
+static int only_read(void) {
+    if (geteuid() == 0 && (setgid(65534) < 0 || setuid(65534) < 0)) {
+        return SKIPPED;
+    }
+    return once("readable.lock", 0) != 0;
+}
+
+Test(errors, reading_is_enough) {
+    put_file("readable.lock", "");
+    cr_assert_eq(chmod("readable.lock", 0444), 0);
+    in_child(only_read);
+}
+
+/* A file system of our own, too small for anything, later read-only. */
+static int small_file_system(void) {
+    if (unshare(CLONE_NEWNS) < 0 || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0 ||
+        mkdir("small", 0755) < 0 || mount("none", "small", "tmpfs", 0, "size=64k") < 0) {
+        return SKIPPED;
+    }
+    FILE *held = fopen("small/held.lock", "w"), *filler = fopen("small/filler", "w");
+    if (!held || !filler || fclose(held) != 0) {
+        return 1;
+    }
+    while (fputc('x', filler) != EOF && fflush(filler) == 0) {
+    }
+    if (once("small/x.lock", FILELOCK_SOFT) != -ENOSPC) {
+        return 2;
+    }
+    if (access("small/x.lock", F_OK) == 0) {
+        return 3; /* half a marker stays */
+    }
+    fclose(filler);
+    if (mount(NULL, "small", NULL, MS_REMOUNT | MS_RDONLY, NULL) < 0) {
+        return 4;
+    }
+    for (int i = 0; i < 2; i++) {
+        if (once("small/x.lock", kinds[i]) != -EROFS) {
+            return 5 + i;
+        }
+    }
+    return once("small/held.lock", 0) == 0 ? 0 : 7; /* it is there: reading is enough */
+}
+
+Test(errors, enospc_and_erofs) {
+    in_child(small_file_system);
+}
+
+static int no_descriptor(void) {
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_NOFILE, &limit) < 0) {
+        return 1;
+    }
+    limit.rlim_cur = (rlim_t)dup(0); /* the lowest free number */
+    close((int)limit.rlim_cur);
+    if (setrlimit(RLIMIT_NOFILE, &limit) < 0) {
+        return 2;
+    }
+    for (int i = 0; i < 2; i++) {
+        if (once("x.lock", kinds[i]) != -EMFILE) {
+            return 3 + i;
+        }
+    }
+    return access("x.lock", F_OK) == 0 ? 5 : 0;
+}
+
+Test(errors, emfile) {
+    in_child(no_descriptor);
+}
+
+Test(errors, what_is_no_file) {
+    cr_assert_eq(mkdir("d.lock", 0755), 0);
+    cr_assert_eq(mkfifo("p.lock", 0600), 0);
+    cr_assert_eq(symlink("elsewhere", "l.lock"), 0);
+    cr_expect_eq(once("d.lock", 0), -EISDIR);
+    cr_expect_eq(once("p.lock", 0), -ENXIO);
+    cr_expect_eq(once("l.lock", 0), -ELOOP);
+    /* For who locks by existence it is there, whatever it is; but nobody removes
+     * a directory as he would a marker. */
+    cr_expect_eq(once("d.lock", FILELOCK_SOFT), -EISDIR);
+    cr_expect_eq(once("p.lock", FILELOCK_SOFT), -ETIMEDOUT);
+    cr_expect_eq(once("l.lock", FILELOCK_SOFT), -ETIMEDOUT);
+    for (int i = 0; i < 2; i++) {
+        cr_expect_eq(once("missing/x.lock", kinds[i]), -ENOENT);
+        cr_expect_eq(once("p.lock/x.lock", kinds[i]), -ENOTDIR);
+    }
+}
+
+Test(errors, of_creation) {
+    struct filelock *lock;
+    cr_expect_eq(filelock_create(&lock, "", 0), -EINVAL);
+    cr_expect_eq(filelock_create(&lock, NULL, 0), -EINVAL);
+    cr_expect_eq(filelock_create(&lock, "x.lock", 1u << 31), -EINVAL);
+}

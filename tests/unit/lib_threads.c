@@ -1,0 +1,318 @@
+/* Threads, cancellation, shared locks, deadlocks within one process. */
+#include <criterion/criterion.h>
+#include <errno.h>
+#include <pthread.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "lib/filelock.h"
+#include "tests/support/harness.h"
+
+static struct filelock *lock;
+
+static void begin(void) {
+    scenario_begin();
+    cr_assert_eq(filelock_create(&lock, "a.lock", 0), 0);
+}
+
+static void end(void) {
+    filelock_destroy(lock);
+    scenario_end();
+}
+
+TestSuite(threads, .init = begin, .fini = end, .timeout = 120);
+
+/* What another thread gets from one acquire, and gives back. */
+struct visit {
+    struct filelock *lock;
+    uint64_t timeout;
+    pid_t tid;
+    int result;
+};
+
+static void *visit(void *data) {
+    struct visit *visit = data;
+    visit->tid = (pid_t)syscall(SYS_gettid);
+    visit->result = filelock_acquire(visit->lock, visit->timeout);
+    if (visit->result == 0) {
+        (void)filelock_release(visit->lock);
+    }
+    return NULL;
+}
+
+static int visited(struct filelock *what, uint64_t timeout) {
+    struct visit data = {.lock = what, .timeout = timeout};
+    pthread_t thread;
+    cr_assert_eq(pthread_create(&thread, NULL, visit, &data), 0);
+    pthread_join(thread, NULL);
+    return data.result;
+}
+
+Test(threads, a_lock_belongs_to_its_thread) {
+    cr_assert_eq(filelock_acquire(lock, FILELOCK_ONCE), 0);
+    cr_expect_eq(visited(lock, FILELOCK_ONCE), -ETIMEDOUT);
+    cr_expect_eq(visited(lock, 10000), -ETIMEDOUT);
+    cr_assert_eq(filelock_release(lock), 0);
+    cr_expect_eq(visited(lock, FILELOCK_ONCE), 0);
+}
+
+Test(threads, or_to_the_process) {
+    struct filelock *ours;
+    cr_assert_eq(filelock_create(&ours, "b.lock", FILELOCK_PER_PROCESS), 0);
+    cr_assert_eq(filelock_acquire(ours, FILELOCK_ONCE), 0);
+    cr_expect_eq(visited(ours, FILELOCK_ONCE), 0);
+    cr_expect_eq(filelock_count(ours), 1);
+    cr_expect_eq(lock_state("b"), EXCLUSIVE);
+    cr_assert_eq(filelock_release(ours), 0);
+    cr_expect_eq(lock_state("b"), FREE);
+    filelock_destroy(ours);
+}
+
+/* Threads count on one number, each way of belonging; none is lost. */
+static long counter;
+static void *count(void *data) {
+    for (int i = 0; i < 300; i++) {
+        if (filelock_acquire(data, 60 * FILELOCK_SECOND) == 0) {
+            long seen = counter;
+            sched_yield();
+            counter = seen + 1;
+            (void)filelock_release(data);
+        }
+    }
+    return NULL;
+}
+
+Test(threads, eight_count_without_a_loss) {
+    pthread_t threads[8];
+    for (int i = 0; i < 8; i++) {
+        cr_assert_eq(pthread_create(&threads[i], NULL, count, lock), 0);
+    }
+    for (int i = 0; i < 8; i++) {
+        pthread_join(threads[i], NULL);
+    }
+    cr_expect_eq(counter, 2400, "%ld", counter);
+}
+
+Test(threads, two_objects_in_one_thread_do_not_hang) {
+    struct filelock *other;
+    cr_assert_eq(filelock_create(&other, "./a.lock", 0), 0);
+    cr_assert_eq(filelock_acquire(lock, FILELOCK_ONCE), 0);
+    cr_expect_eq(filelock_acquire(other, FILELOCK_FOREVER), -EDEADLK);
+    cr_expect_eq(filelock_acquire_shared(other, FILELOCK_FOREVER), -EDEADLK);
+    /* Another thread may wait: we can let go. */
+    cr_expect_eq(visited(other, 10000), -ETIMEDOUT);
+    cr_assert_eq(filelock_release(lock), 0);
+    cr_expect_eq(filelock_acquire(other, FILELOCK_ONCE), 0);
+    filelock_destroy(other);
+    cr_expect_eq(lock_state("a"), FREE);
+}
+
+Test(threads, shared_locks) {
+    struct filelock *other;
+    cr_assert_eq(filelock_create(&other, "a.lock", 0), 0);
+    cr_assert_eq(filelock_acquire_shared(lock, FILELOCK_ONCE), 0);
+    cr_expect_eq(lock_state("a"), SHARED);
+    cr_expect_eq(filelock_acquire_shared(other, FILELOCK_ONCE), 0);
+    cr_expect_eq(filelock_acquire(other, FILELOCK_FOREVER), -EDEADLK, "shared by itself");
+    cr_assert_eq(filelock_release(other), 0);
+    cr_expect_eq(filelock_acquire(lock, FILELOCK_FOREVER), -EDEADLK);
+    cr_expect_eq(filelock_count(lock), 1);
+    cr_assert_eq(filelock_release(lock), 0);
+    cr_assert_eq(filelock_acquire(lock, FILELOCK_ONCE), 0);
+    cr_expect_eq(filelock_acquire_shared(lock, FILELOCK_ONCE), 0);
+    cr_expect_eq(lock_state("a"), EXCLUSIVE);
+    cr_expect_eq(filelock_release_all(lock), 0);
+    cr_expect_eq(lock_state("a"), FREE);
+    filelock_destroy(other);
+}
+
+static void cancelled_by(void (*cancel)(struct visit *data), uint64_t timeout, unsigned flags) {
+    struct filelock *mine;
+    cr_assert_eq(filelock_create(&mine, "a.lock", flags), 0);
+    if (flags & FILELOCK_SOFT) {
+        put_file("a.lock", "");
+    }
+    struct stranger stranger = {0};
+    if (!(flags & FILELOCK_SOFT)) {
+        stranger = stranger_locks("a", LOCK_EX);
+    }
+    struct visit data = {.lock = mine, .timeout = timeout};
+    pthread_t thread;
+    cr_assert_eq(pthread_create(&thread, NULL, visit, &data), 0);
+    if (!(flags & FILELOCK_SOFT)) {
+        wait_until_queued(getpid());
+    }
+    cancel(&data);
+    pthread_join(thread, NULL);
+    cr_expect_eq(data.result, -ECANCELED, "%d", data.result);
+    if (!(flags & FILELOCK_SOFT)) {
+        stranger_leaves(stranger);
+    } else {
+        cr_assert_eq(unlink("a.lock"), 0);
+    }
+    cr_expect_eq(filelock_acquire(mine, FILELOCK_ONCE), 0, "later acquires are not touched");
+    filelock_destroy(mine);
+}
+
+static void from_this_thread(struct visit *data) {
+    filelock_cancel(data->lock);
+}
+
+static struct filelock *to_cancel;
+static void on_signal(int number) {
+    (void)number;
+    filelock_cancel(to_cancel);
+}
+static void from_its_handler(struct visit *data) {
+    struct sigaction action = {.sa_handler = on_signal, .sa_flags = SA_RESTART};
+    cr_assert_eq(sigaction(SIGUSR1, &action, NULL), 0);
+    to_cancel = data->lock;
+    cr_assert_eq((int)syscall(SYS_tgkill, getpid(), data->tid, SIGUSR1), 0);
+}
+
+Test(threads, a_wait_for_ever_can_be_cancelled) {
+    cancelled_by(from_this_thread, FILELOCK_FOREVER, 0);
+}
+
+Test(threads, a_limited_wait_can_be_cancelled) {
+    cancelled_by(from_this_thread, 60 * FILELOCK_SECOND, 0);
+}
+
+Test(threads, by_a_signal_handler_too) {
+    cancelled_by(from_its_handler, FILELOCK_FOREVER, 0);
+}
+
+Test(threads, without_a_timer_too) {
+    struct rlimit none = {0, 0};
+    cr_assert_eq(setrlimit(RLIMIT_SIGPENDING, &none), 0);
+    struct stranger stranger = stranger_locks("a", LOCK_EX);
+    cr_expect_eq(filelock_acquire(lock, 30000), -ETIMEDOUT);
+    stranger_leaves(stranger);
+    cr_expect_eq(filelock_acquire(lock, 30000), 0);
+}
+
+/* Again and again: cancelling must never miss a waiter that has begun. */
+static volatile bool waiting;
+static void *wait_again(void *data) {
+    long cancelled = 0;
+    for (int i = 0; i < 300; i++) {
+        waiting = true;
+        cancelled += filelock_acquire(data, FILELOCK_FOREVER) == -ECANCELED;
+    }
+    waiting = false;
+    return (void *)cancelled;
+}
+
+Test(threads, no_cancellation_is_lost) {
+    struct stranger stranger = stranger_locks("a", LOCK_EX);
+    pthread_t thread;
+    void *cancelled = NULL;
+    struct timespec moment = {.tv_nsec = 100000};
+    waiting = true;
+    cr_assert_eq(pthread_create(&thread, NULL, wait_again, lock), 0);
+    while (waiting) {
+        filelock_cancel(lock);
+        nanosleep(&moment, NULL);
+    }
+    pthread_join(thread, &cancelled);
+    cr_expect_eq((long)cancelled, 300);
+    for (int i = SIGRTMIN; i <= SIGRTMAX; i++) {
+        struct sigaction action;
+        cr_assert_eq(sigaction(i, NULL, &action), 0);
+        cr_expect_eq(action.sa_handler, SIG_DFL, "signal %d", i);
+    }
+    stranger_leaves(stranger);
+}
+
+Test(threads, a_default_timeout) {
+    struct stranger stranger = stranger_locks("a", LOCK_EX);
+    filelock_set_timeout(lock, 20000);
+    cr_expect_eq(filelock_acquire(lock, FILELOCK_DEFAULT), -ETIMEDOUT);
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    uint64_t usec = (uint64_t)now.tv_sec * 1000000 + (uint64_t)now.tv_nsec / 1000;
+    cr_expect_eq(filelock_acquire_until(lock, usec + 20000), -ETIMEDOUT);
+    cr_expect_eq(filelock_acquire_until(lock, usec), -ETIMEDOUT);
+    stranger_leaves(stranger);
+    cr_expect_eq(filelock_acquire_until(lock, usec), 0, "one try is made all the same");
+}
+
+/* Threads that hold and wait while another forks: the child starts afresh. */
+static volatile bool stop;
+static void *take_turns(void *data) {
+    while (!stop) {
+        if (filelock_acquire(data, 1000) == 0) {
+            (void)filelock_release(data);
+        }
+    }
+    return NULL;
+}
+
+Test(threads, forks_in_the_middle) {
+    pthread_t threads[3];
+    for (int i = 0; i < 3; i++) {
+        cr_assert_eq(pthread_create(&threads[i], NULL, take_turns, lock), 0);
+    }
+    for (int i = 0; i < 100; i++) {
+        pid_t pid = fork();
+        if (pid == 0) {
+            alarm(30);
+            int bad = filelock_is_held(lock) || filelock_acquire(lock, 20 * FILELOCK_SECOND) != 0 ||
+                      filelock_release(lock) != 0;
+            for (int s = SIGRTMIN; s <= SIGRTMAX; s++) {
+                struct sigaction action;
+                bad |= sigaction(s, NULL, &action) == 0 && action.sa_handler != SIG_DFL;
+            }
+            _exit(bad);
+        }
+        int status;
+        cr_assert_eq(waitpid(pid, &status, 0), pid);
+        cr_expect_eq(status, 0, "child %d: %x", i, status);
+    }
+    stop = true;
+    for (int i = 0; i < 3; i++) {
+        pthread_join(threads[i], NULL);
+    }
+}
+
+/* FILELOCK_FAIR: somebody who looks every 50 ms gets a turn soon. */
+Test(threads, a_fair_object_lets_a_poller_in) {
+    put_file("count", "0");
+    pid_t poller = start_shell(NULL, "exec timeout 60 /usr/bin/python3 -c 'import filelock\n"
+                                     "lock = filelock.FileLock(\"a.lock\")\n"
+                                     "open(\"ready\", \"w\").close()\n"
+                                     "for i in range(3):\n"
+                                     "    with lock: pass\n"
+                                     "open(\"done\", \"w\").close()'");
+    struct filelock *fair;
+    cr_assert_eq(filelock_create(&fair, "a.lock", FILELOCK_FAIR), 0);
+    while (access("done", F_OK) < 0) {
+        cr_assert_eq(filelock_acquire(fair, FILELOCK_FOREVER), 0);
+        cr_assert_eq(filelock_release(fair), 0);
+    }
+    filelock_destroy(fair);
+    cr_expect_eq(end_shell(poller), 0);
+}
+
+/* The gap never makes a free lock look held. */
+Test(threads, a_fair_object_never_fails_for_its_gap) {
+    struct filelock *fair;
+    struct timespec now;
+    cr_assert_eq(filelock_create(&fair, "a.lock", FILELOCK_FAIR), 0);
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    for (time_t end = now.tv_sec + 3; now.tv_sec < end; clock_gettime(CLOCK_MONOTONIC, &now)) {
+        cr_assert_eq(filelock_acquire(fair, FILELOCK_ONCE), 0);
+        cr_assert_eq(filelock_release(fair), 0);
+        cr_assert_eq(filelock_acquire(fair, 2000), 0);
+        cr_assert_eq(filelock_release(fair), 0);
+    }
+    filelock_destroy(fair);
+}
