@@ -47,7 +47,7 @@ static void drop_range(unsigned first, unsigned last) {
     for (int hidden = table_previous(TABLE_HIDDEN, TABLE_NOBODY); hidden >= 0;
          hidden = table_previous(TABLE_HIDDEN, hidden)) {
         int fd = table_other(table_get(hidden));
-        if (fd == TABLE_NOBODY || (unsigned)fd < first || (unsigned)fd > last) {
+        if (!table_is_number(fd) || (unsigned)fd < first || (unsigned)fd > last) {
             continue;
         }
         table_word word = table_get(fd);

@@ -9,6 +9,11 @@
  * without us, so nothing is said. */
 #define OWN_ERROR 0x10000
 
+static int may(int directory, const char *name, int access) {
+    return (int)SYS_CALL(SYS_faccessat2, directory, name, access, AT_EACCESS | AT_SYMLINK_NOFOLLOW,
+                         0, 0);
+}
+
 int failure_before_wait(const struct target *target, bool exclusive) {
     if (!target->exists) {
         return 0; /* whether it may be made the directory says, to both files */
@@ -17,8 +22,8 @@ int failure_before_wait(const struct target *target, bool exclusive) {
     if (exclusive) {
         access = target->wants_read ? R_OK | W_OK : W_OK;
     }
-    int r = (int)SYS_CALL(SYS_faccessat2, target->where.directory, target->where.name, access,
-                          AT_EACCESS | AT_SYMLINK_NOFOLLOW, 0, 0);
+    int r = target->changes_name ? may(target->where.directory, ".", W_OK | X_OK)
+                                 : may(target->where.directory, target->where.name, access);
     if (r == -EACCES || r == -EROFS || r == -EPERM) {
         return r - OWN_ERROR;
     }

@@ -62,7 +62,7 @@ static void unlocked(int fd, table_word word) {
          hidden = table_previous(TABLE_HIDDEN, hidden)) {
         table_word held = table_get(hidden);
         int served = table_other(held);
-        if (served != TABLE_NOBODY && table_id(hidden, held, &other) && sidecar_same(id, other)) {
+        if (table_is_number(served) && table_id(hidden, held, &other) && sidecar_same(id, other)) {
             reference_drop(served, table_get(served));
         }
     }

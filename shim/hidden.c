@@ -83,6 +83,26 @@ void hidden_close(int fd) {
     (void)table_change(fd, word, TABLE_NONE, MODE_NOTHING, 0, NO_ID);
 }
 
+void hidden_mark(int fd, int other) {
+    table_word word = table_get(fd);
+    struct sidecar_id id;
+    if (table_kind(word) == TABLE_HIDDEN && table_id(fd, word, &id)) {
+        (void)table_change(fd, word, TABLE_HIDDEN, table_mode(word), other, id);
+    }
+}
+
+int hidden_find_marked(struct sidecar_id id, int other) {
+    for (int fd = table_previous(TABLE_HIDDEN, TABLE_NOBODY); fd >= 0;
+         fd = table_previous(TABLE_HIDDEN, fd)) {
+        table_word word = table_get(fd);
+        struct sidecar_id held;
+        if (table_other(word) == other && table_id(fd, word, &held) && sidecar_same(id, held)) {
+            return fd;
+        }
+    }
+    return -1;
+}
+
 void hidden_set_mode(int fd, enum table_mode mode) {
     table_word word = table_get(fd);
     struct sidecar_id id;
@@ -145,7 +165,9 @@ void hidden_move_away(int fd) {
         (void)sys_fcntl(moved, F_SETFD, 0);
     }
     int program_fd = table_other(word);
-    if (program_fd != TABLE_NOBODY) {
+    if (!table_is_number(program_fd)) {
+        hidden_mark(moved, program_fd);
+    } else {
         served = table_get(program_fd);
         table_word now = table_get(moved);
         if (table_kind(served) != TABLE_DATA || table_other(served) != fd ||

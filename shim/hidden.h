@@ -27,6 +27,11 @@ void hidden_close(int fd);
 /* Sets what a hidden descriptor holds. */
 void hidden_set_mode(int fd, enum table_mode mode);
 
+/* Says that it serves no descriptor but `other`, TABLE_KEPT or TABLE_MAPPED; and
+ * finds the one of this sidecar that does, -1 for none. */
+void hidden_mark(int fd, int other);
+int hidden_find_marked(struct sidecar_id id, int other);
+
 /* Ties a hidden descriptor to the program's `fd`: places it (0 to 2) and says
  * so in the table, but not yet in the word of `fd`. Returns its number, which
  * may have changed. */

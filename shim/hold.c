@@ -164,7 +164,7 @@ static int open_sidecar(struct attempt *attempt, int *ret_fd) {
     struct target *target = attempt->target;
     int directory = target->where.directory;
     int r = sidecar_open(directory, target->sidecar, SIDECAR_NEVER, NULL, ret_fd, &attempt->id);
-    if (r != -ENOENT) {
+    if (r != -ENOENT || target->only_existing) {
         return r;
     }
     r = failure_before_wait(target, attempt->exclusive);
@@ -181,7 +181,8 @@ static int one_round(struct attempt *attempt) {
     int fd;
     int r = open_sidecar(attempt, &fd);
     if (r < 0) {
-        return r;
+        bool nobody_has_it = r == -ENOENT && attempt->target->only_existing;
+        return nobody_has_it ? ROUND_DONE : r;
     }
     table_word word;
     int own = hidden_find(attempt->id, -1, &word);
@@ -229,21 +230,18 @@ void hold_drop(int twin) {
     }
 }
 
-void hold_keep(int twin) {
+int hold_keep(struct target *target, int twin) {
     table_word word = table_get(twin);
-    struct sidecar_id id, other;
-    if (!table_id(twin, word, &id)) {
-        return;
+    struct sidecar_id id;
+    if (!table_id(twin, word, &id) || hidden_find_marked(id, TABLE_KEPT) >= 0) {
+        return 0; /* none was taken, or it is kept already */
     }
-    for (int fd = table_previous(TABLE_HIDDEN, TABLE_NOBODY); fd >= 0;
-         fd = table_previous(TABLE_HIDDEN, fd)) {
-        table_word held = table_get(fd);
-        if (fd != twin && table_mode(held) == MODE_EXCLUSIVE && table_other(held) == TABLE_NOBODY &&
-            table_id(fd, held, &other) && sidecar_same(id, other)) {
-            return; /* kept already */
-        }
+    int kept = hidden_make(twin, MODE_EXCLUSIVE, id);
+    if (kept < 0) {
+        return failure_decide(target, true, kept);
     }
-    (void)hidden_make(twin, MODE_EXCLUSIVE, id);
+    hidden_mark(kept, TABLE_KEPT);
+    return 0;
 }
 
 void hold_after_fork(void) {

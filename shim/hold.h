@@ -26,8 +26,9 @@ int hold_take(struct target *target, bool exclusive, int *ret_twin);
 /* Gives back what no reference got. -1 is allowed. */
 void hold_drop(int twin);
 
-/* Keeps this hold to the end of the process (hold=process). */
-void hold_keep(int twin);
+/* Keeps this hold to the end of the process (hold=process); -1 is allowed. 0, or
+ * the negative errno value that the open fails with. */
+int hold_keep(struct target *target, int twin);
 
 /* In the child of a fork: threads that were waiting are not here. */
 void hold_after_fork(void);

@@ -3,7 +3,7 @@
 #include <errno.h>
 #include <string.h>
 
-#include "shim/hidden.h"
+#include "shim/failure.h"
 #include "shim/hold.h"
 #include "shim/real.h"
 #include "shim/reference.h"
@@ -12,8 +12,6 @@
 #include "shim/start.h"
 
 #define ATTEMPTS 100 /* times that the path may lead elsewhere after a wait */
-
-static const struct sidecar_id NO_ID;
 
 static bool is_never_locked(int flags) {
     return flags & (O_PATH | O_DIRECTORY) || (flags & O_TMPFILE) == O_TMPFILE;
@@ -30,35 +28,6 @@ static bool writes(int flags) {
 static const char *last_component(const char *path) {
     const char *slash = strrchr(path, '/');
     return slash ? slash + 1 : path;
-}
-
-static bool name_may_match(const char *path) {
-    const char *name = last_component(path);
-    return rules_may_match(&start_config.rules, name, strlen(name));
-}
-
-int target_look(struct target *target) {
-    struct sys_stat data;
-    int r = sys_stat(target->where.directory, target->where.name, AT_SYMLINK_NOFOLLOW, &data);
-    if (r < 0 && r != -ENOENT) {
-        return r;
-    }
-    target->exists = r == 0;
-    if (target->exists) {
-        target->data = data;
-    }
-    return 0;
-}
-
-static bool make_sidecar_name(struct target *target) {
-    static const char suffix[] = ".lock";
-    size_t length = strlen(target->where.name);
-    if (length + sizeof(suffix) > sizeof(target->sidecar)) {
-        return false;
-    }
-    memcpy(target->sidecar, target->where.name, length);
-    memcpy(target->sidecar + length, suffix, sizeof(suffix));
-    return true;
 }
 
 static enum opening_way fail(struct opening *opening, int error) {
@@ -86,113 +55,57 @@ static enum opening_way look_at_file(struct opening *opening) {
     return S_ISREG(target->data.mode) ? OPENING_LOCKED : OPENING_PLAIN;
 }
 
-/* The name may be one of a rule, but which file it is cannot be found out. */
-static enum opening_way cannot_tell(struct opening *opening, int error) {
-    TEXT(line, 900);
-    text_put(&line, "cannot tell which file this is, so it is not opened: ");
-    text_put_visible(&line, opening->path);
-    text_put(&line, ": ");
-    text_put(&line, say_error(-error));
-    say(&line);
-    return fail(opening, error);
-}
-
-/* From the name to the file and the rule that decides. */
+/* From the name to the file and what is to happen to it. */
 static enum opening_way resolve(struct opening *opening) {
     struct target *target = opening->target;
-    int r = canonical_resolve(opening->dirfd, opening->path, follows_links(opening->flags),
-                              &target->where);
-    if (r == -EOPNOTSUPP || r == -ENAMETOOLONG) {
-        return name_may_match(opening->path) ? cannot_tell(opening, r) : OPENING_PLAIN;
-    }
-    if (r < 0) {
-        /* A magic link to what has no name (a pipe), or an error that the real
-         * function meets as well. */
-        return OPENING_PLAIN;
-    }
-    target->rule = rules_decide(&start_config.rules, target->where.path);
-    if (!target->rule || target->rule->exclude || target->where.is_link || !*target->where.name) {
-        return OPENING_PLAIN;
+    int r = target_find(target, opening->dirfd, opening->path, follows_links(opening->flags));
+    if (r <= 0) {
+        return r < 0 ? fail(opening, r) : OPENING_PLAIN;
     }
     const struct rule_options *options = &target->rule->options;
     if (!writes(opening->flags) && options->readers == READERS_NONE &&
         options->hold != HOLD_PROCESS) {
         return OPENING_PLAIN;
     }
-    enum opening_way way = look_at_file(opening);
-    if (way == OPENING_LOCKED && !make_sidecar_name(target)) {
-        return fail(opening, -ENAMETOOLONG);
-    }
-    return way;
-}
-
-/* Moves the directory's descriptor out of the way of the program's numbers. */
-static int hide_directory(struct target *target) {
-    int hidden = hidden_make(target->where.directory, MODE_NOTHING, NO_ID);
-    canonical_done(&target->where);
-    target->where.directory = hidden;
-    return hidden < 0 ? hidden : 0;
-}
-
-static void release_target(struct opening *opening, bool hidden) {
-    struct target *target = opening->target;
-    if (hidden && target->where.directory >= 0) {
-        hidden_close(target->where.directory);
-        target->where.directory = -1;
-    }
-    canonical_done(&target->where);
-}
-
-/* H1: after a wait the path may lead elsewhere. */
-static bool leads_elsewhere(const struct opening *opening) {
-    struct target *now = scratch_get();
-    if (!now) {
-        return false;
-    }
-    const struct target *target = opening->target;
-    bool elsewhere = true;
-    if (canonical_resolve(opening->dirfd, opening->path, follows_links(opening->flags),
-                          &now->where) == 0) {
-        struct sys_stat a, b;
-        elsewhere = strcmp(now->where.path, target->where.path) != 0 ||
-                    sys_fstat(now->where.directory, &a) < 0 ||
-                    sys_fstat(target->where.directory, &b) < 0 ||
-                    !sidecar_same(sidecar_id_of(&a), sidecar_id_of(&b));
-        canonical_done(&now->where);
-    }
-    scratch_put(now);
-    return elsewhere;
+    return look_at_file(opening);
 }
 
 /* One pass: OPENING_LOCKED with the hold, or *ret_again. */
 static enum opening_way begin_once(struct opening *opening, bool *ret_again) {
     struct target *target = opening->target;
-    target->where.directory = -1;
-    target->waited = false;
     enum opening_way way = resolve(opening);
     if (way != OPENING_LOCKED) {
-        release_target(opening, false);
+        target_done(target);
         return way;
     }
     const struct rule_options *options = &target->rule->options;
     bool exclusive = writes(opening->flags) || options->readers == READERS_EXCLUSIVE ||
                      options->hold == HOLD_PROCESS;
-    int r = hide_directory(target);
-    if (r == 0) {
-        r = hold_take(target, exclusive, &opening->twin);
-    }
+    int r = target_prepare(target);
     if (r < 0) {
-        release_target(opening, true);
+        r = failure_decide(target, exclusive, r);
+        target_done(target);
+        return r < 0 ? fail(opening, r) : OPENING_PLAIN;
+    }
+    r = hold_take(target, exclusive, &opening->twin);
+    if (r < 0) {
+        target_done(target);
         return fail(opening, r);
     }
-    if (target->waited && leads_elsewhere(opening)) {
+    if (target->waited && target_leads_elsewhere(target, opening->dirfd, opening->path,
+                                                 follows_links(opening->flags))) {
         hold_drop(opening->twin);
-        release_target(opening, true);
+        target_done(target);
         *ret_again = true;
         return OPENING_FAILED;
     }
-    if (options->hold == HOLD_PROCESS && opening->twin >= 0) {
-        hold_keep(opening->twin);
+    if (options->hold == HOLD_PROCESS) {
+        r = hold_keep(target, opening->twin);
+        if (r < 0) {
+            hold_drop(opening->twin);
+            target_done(target);
+            return fail(opening, r);
+        }
     }
     return OPENING_LOCKED;
 }
@@ -236,7 +149,7 @@ static int open_without_links(int dirfd, const char *path, int flags, mode_t mod
 int opening_try_plain(const struct opening *opening) {
     const char *path = opening->path;
     if (!path || is_never_locked(opening->flags) || !*last_component(path) ||
-        name_may_match(path)) {
+        target_may_match(path)) {
         return OPENING_LOOK;
     }
     if (real.open_is_libc) {
@@ -285,7 +198,7 @@ void opening_bind(struct opening *opening, int fd) {
         reference_set(fd, opening->twin, opening->flags & O_CLOEXEC);
         say_number_opened(fd);
     }
-    release_target(opening, true);
+    target_done(opening->target);
     scratch_put(opening->target);
     opening->target = NULL;
 }

@@ -72,6 +72,32 @@ static int raw_flock(int fd, int operation) {
     return as_libc(sys_flock(fd, operation));
 }
 
+static int raw_renameat2(int from_directory, const char *from, int to_directory, const char *to,
+                         unsigned flags) {
+    return as_libc((int)SYS_CALL(SYS_renameat2, from_directory, from, to_directory, to, flags, 0));
+}
+
+static int raw_renameat(int from_directory, const char *from, int to_directory, const char *to) {
+    return raw_renameat2(from_directory, from, to_directory, to, 0);
+}
+
+static int raw_rename(const char *from, const char *to) {
+    return raw_renameat2(AT_FDCWD, from, AT_FDCWD, to, 0);
+}
+
+static int raw_unlinkat(int directory, const char *path, int flags) {
+    return as_libc((int)SYS_CALL(SYS_unlinkat, directory, path, flags, 0, 0, 0));
+}
+
+static int raw_unlink(const char *path) {
+    return raw_unlinkat(AT_FDCWD, path, 0);
+}
+
+static int raw_remove(const char *path) {
+    int r = (int)SYS_CALL(SYS_unlinkat, AT_FDCWD, path, 0, 0, 0, 0);
+    return r == -EISDIR ? raw_unlinkat(AT_FDCWD, path, AT_REMOVEDIR) : as_libc(r);
+}
+
 #ifdef __GLIBC__
 static int raw_open_2(const char *path, int flags) {
     return as_libc(sys_openat(AT_FDCWD, path, flags | O_LARGEFILE, 0));
@@ -113,6 +139,48 @@ static int early_fclose(FILE *stream) {
     return function(stream);
 }
 
+static void *raw_mmap64(void *address, size_t length, int protection, int flags, int fd,
+                        int64_t offset) {
+#ifdef SYS_mmap2
+    long number = SYS_mmap2, where = (long)(offset / 4096);
+#else
+    long number = SYS_mmap, where = offset;
+#endif
+    long result = SYS_CALL(number, address, length, protection, flags, fd, where);
+    return result < 0 && result > -4096 ? (as_libc((int)result), MAP_FAILED) : (void *)result;
+}
+
+static void *raw_mmap(void *address, size_t length, int protection, int flags, int fd,
+                      off_t offset) {
+    return raw_mmap64(address, length, protection, flags, fd, offset);
+}
+
+static int raw_munmap(void *address, size_t length) {
+    return as_libc((int)SYS_CALL(SYS_munmap, address, length, 0, 0, 0, 0));
+}
+
+static void *raw_mremap(void *old, size_t old_length, size_t new_length, int flags, ...) {
+    va_list more;
+    va_start(more, flags);
+    void *wanted = va_arg(more, void *);
+    va_end(more);
+    long result = SYS_CALL(SYS_mremap, old, old_length, new_length, flags, wanted, 0);
+    return result < 0 && result > -4096 ? (as_libc((int)result), MAP_FAILED) : (void *)result;
+}
+
+/* How lengths are passed differs between architectures, so these go to libc. */
+static int early_truncate(const char *path, off_t length) {
+    int (*function)(const char *, off_t);
+    FIND(function, "truncate");
+    return function(path, length);
+}
+
+static int early_truncate64(const char *path, int64_t length) {
+    int (*function)(const char *, int64_t);
+    FIND(function, "truncate64");
+    return function(path, length);
+}
+
 struct real real = {
     .open = raw_open,
     .open64 = raw_open,
@@ -131,6 +199,18 @@ struct real real = {
     .dup3 = raw_dup3,
     .fcntl = raw_fcntl,
     .flock = raw_flock,
+    .rename = raw_rename,
+    .renameat = raw_renameat,
+    .renameat2 = raw_renameat2,
+    .unlink = raw_unlink,
+    .unlinkat = raw_unlinkat,
+    .remove = raw_remove,
+    .truncate = early_truncate,
+    .truncate64 = early_truncate64,
+    .mmap = raw_mmap,
+    .mmap64 = raw_mmap64,
+    .munmap = raw_munmap,
+    .mremap = raw_mremap,
 #ifdef __GLIBC__
     .__open = raw_open,
     .__open64 = raw_open,

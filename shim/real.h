@@ -11,6 +11,7 @@
 #define AUTOLOCK_REAL_H
 
 #include <stdbool.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <sys/types.h>
 

@@ -10,7 +10,7 @@ static const struct sidecar_id NO_ID;
 static void forget(int fd, table_word word) {
     if (table_kind(word) == TABLE_DATA) {
         hidden_close(table_other(word));
-    } else if (table_kind(word) == TABLE_HIDDEN && table_other(word) != TABLE_NOBODY) {
+    } else if (table_kind(word) == TABLE_HIDDEN && table_is_number(table_other(word))) {
         /* Ours was closed by somebody; the descriptor that it served has no
          * hold any more, and its word must not lead here. */
         table_word served = table_get(table_other(word));

@@ -9,7 +9,7 @@
  *                 was given a reference; `other` is its hidden twin, a duplicate
  *                 of the locked descriptor of the sidecar
  *   TABLE_HIDDEN  a descriptor of ours; `other` is the program's descriptor that
- *                 it serves, or TABLE_NOBODY
+ *                 it serves, or TABLE_NOBODY, TABLE_KEPT, TABLE_MAPPED
  *   TABLE_PROGRAM a sidecar that the program has locked itself
  *
  * Each change takes a new generation, so that a word that was read is either
@@ -42,6 +42,13 @@ enum table_mode {
 };
 
 #define TABLE_NOBODY 0x7fffffff
+#define TABLE_KEPT 0x7ffffffe   /* kept to the end of the process (hold=process) */
+#define TABLE_MAPPED 0x7ffffffd /* serves mappings of the file (mapping.h) */
+
+/* Whether `other` of a hidden descriptor is a descriptor of the program's. */
+static inline bool table_is_number(int other) {
+    return other < TABLE_MAPPED;
+}
 
 /* kind:2 mode:3 other:31 generation:28 */
 typedef uint64_t table_word;

@@ -1,5 +1,11 @@
 /*
- * The data file that an open leads to, once a rule says that it is locked.
+ * The data file that a name leads to, once a rule says that it is locked.
+ *
+ *     int r = target_find(target, dirfd, path, follow);
+ *     if (r == 1) { ... target->rule, target->where ... }
+ *     target_done(target);
+ *
+ * Fork- and signal-safe; errno untouched.
  */
 #ifndef AUTOLOCK_TARGET_H
 #define AUTOLOCK_TARGET_H
@@ -14,16 +20,39 @@
 struct target {
     struct canonical where; /* where.directory is hidden (hidden.h) */
     const struct rule *rule;
-    char sidecar[264]; /* its last component */
-    bool wants_read;   /* what the open asks for, besides writing */
-    bool no_sidecar;   /* there was none, and it could not be made */
-    bool waited;       /* somebody else had it: the path has to be looked at again */
+    char sidecar[264];  /* its last component */
+    bool wants_read;    /* what the open asks for, besides writing */
+    bool changes_name;  /* not an open: the name is to go, or to lead elsewhere */
+    bool only_existing; /* without a sidecar there is nothing to lock */
+    bool no_sidecar;    /* there was none, and it could not be made */
+    bool waited;        /* somebody else had it: the path has to be looked at again */
     bool exists;
     struct sys_stat data; /* if it exists; else only data.mode, as asked for */
 };
 
+/* Whether a rule may match a path with this last component. No system call. */
+bool target_may_match(const char *path);
+
+/*
+ * From the name to the file and the rule that decides. Returns 1 where the rule
+ * locks what is called so (if it is a regular file: target_look); 0 where none
+ * does, or the real call will fail as well; -EOPNOTSUPP or -ENAMETOOLONG where
+ * the name may be one of a rule but the file cannot be told, which is said.
+ */
+int target_find(struct target *target, int dirfd, const char *path, bool follow);
+
 /* Looks at the file itself again: exists and data. Returns 0 or an errno value
  * other than -ENOENT. */
 int target_look(struct target *target);
+
+/* Moves the directory's descriptor out of the way of the program's numbers,
+ * and makes the sidecar's name. Returns 0 or an errno value. */
+int target_prepare(struct target *target);
+
+/* H1: after a wait the path may lead elsewhere. */
+bool target_leads_elsewhere(const struct target *target, int dirfd, const char *path, bool follow);
+
+/* Closes what is open, prepared or not. */
+void target_done(struct target *target);
 
 #endif

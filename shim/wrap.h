@@ -7,6 +7,7 @@
 #ifndef AUTOLOCK_WRAP_H
 #define AUTOLOCK_WRAP_H
 
+#include <stdint.h>
 #include <stdio.h>
 #include <sys/types.h>
 

@@ -20,6 +20,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "tests/support/puppet.h"
+
 #define COMMANDS 500
 #define ANSWERS 501
 #define UNTOUCHED 99
@@ -35,12 +37,12 @@ extern int __close(int fd);
 extern int __dup2(int from, int to);
 extern int __fcntl(int fd, int command, ...);
 
-static char text[8192];
+char text[8192];
+char *words[16];
 static FILE *streams[1024];
-static char *words[16];
 static const char *program;
 
-static long number(int i) {
+long number(int i) {
     return words[i] ? strtol(words[i], NULL, 0) : 0;
 }
 
@@ -318,12 +320,7 @@ static long do_handlers(void) {
     return count;
 }
 
-#define COMMAND(name)                                                                              \
-    { #name, do_##name }
-static const struct {
-    const char *name;
-    long (*call)(void);
-} commands[] = {
+static const struct command commands[] = {
     COMMAND(open),      COMMAND(open64),     COMMAND(__open),      COMMAND(__open64),
     COMMAND(__open_2),  COMMAND(__open64_2), COMMAND(__openat_2),  COMMAND(__openat64_2),
     COMMAND(openat),    COMMAND(openat64),   COMMAND(open_null),   COMMAND(creat),
@@ -339,21 +336,34 @@ static const struct {
     COMMAND(handle),    COMMAND(signals),    COMMAND(handlers),
 };
 
+static const struct command *find(const char *name) {
+    for (size_t i = 0; i < sizeof(commands) / sizeof(commands[0]); i++) {
+        if (strcmp(name, commands[i].name) == 0) {
+            return &commands[i];
+        }
+    }
+    for (const struct command *command = file_commands; command->name; command++) {
+        if (strcmp(name, command->name) == 0) {
+            return command;
+        }
+    }
+    return NULL;
+}
+
 static void obey(char *line) {
     int count = 0;
     for (char *word = strtok(line, " \n"); word && count < 15; word = strtok(NULL, " \n")) {
         words[count++] = word;
     }
     words[count] = NULL;
-    for (size_t i = 0; i < sizeof(commands) / sizeof(commands[0]); i++) {
-        if (count && strcmp(words[0], commands[i].name) == 0) {
-            text[0] = '\0';
-            errno = UNTOUCHED;
-            long result = commands[i].call();
-            int error = errno;
-            dprintf(ANSWERS, "%ld %d %s\n", result, error, text);
-            return;
-        }
+    const struct command *command = count ? find(words[0]) : NULL;
+    if (command) {
+        text[0] = '\0';
+        errno = UNTOUCHED;
+        long result = command->call();
+        int error = errno;
+        dprintf(ANSWERS, "%ld %d %s\n", result, error, text);
+        return;
     }
     dprintf(ANSWERS, "-2 0 unknown command\n");
 }

@@ -1,0 +1,231 @@
+#include "shim/mapping.h"
+
+#include <stdatomic.h>
+#include <time.h>
+
+#include "lib/process_mark.h"
+#include "lib/signals.h"
+#include "lib/sys_linux.h"
+#include "shim/hidden.h"
+
+#define PAGE 4096 /* the least that there is; rounding up too little is harmless */
+#define SPINS 100
+
+/* Free where start == end. Changed in an order that leaves a child of fork
+ * with an entry too many, never too few. */
+struct entry {
+    uintptr_t start, end;
+    uint64_t number;
+    struct sidecar_id id;
+};
+
+struct chunk {
+    struct chunk *next;
+    struct entry entries[(PAGE - sizeof(void *)) / sizeof(struct entry)];
+};
+#define ENTRIES (sizeof(((struct chunk *)0)->entries) / sizeof(struct entry))
+
+static struct chunk *chunks;
+static _Atomic uint64_t numbers;
+/* Everything known lies in here; too much, maybe, as long as something is. */
+static _Atomic uintptr_t lowest = UINTPTR_MAX, highest;
+
+/* The process that has the lock; 0: nobody. */
+static _Atomic pid_t owner;
+
+static void pause_a_little(int turn) {
+    struct timespec moment = {.tv_nsec = 50000};
+    if (turn < SPINS) {
+        (void)SYS_CALL(SYS_sched_yield, 0, 0, 0, 0, 0, 0);
+    } else { /* whoever has it may have the lower priority */
+        (void)SYS_CALL(SYS_clock_nanosleep, CLOCK_MONOTONIC, 0, &moment, NULL, 0, 0);
+    }
+}
+
+static signal_set lock(void) {
+    signal_set before = signals_mask(SIGNALS_ALL);
+    pid_t self = process_mark();
+    for (int turn = 0;; turn++) {
+        pid_t held = 0;
+        if (atomic_compare_exchange_strong(&owner, &held, self)) {
+            return before;
+        }
+        /* In the child of a fork the parent's thread will never unlock it. */
+        if (held != self && atomic_compare_exchange_strong(&owner, &held, self)) {
+            return before;
+        }
+        pause_a_little(turn);
+    }
+}
+
+static void unlock(signal_set before) {
+    atomic_store_explicit(&owner, 0, memory_order_release);
+    (void)signals_mask(before);
+}
+
+static struct entry *next_entry(struct chunk **chunk, size_t *index) {
+    while (*chunk) {
+        if (*index < ENTRIES) {
+            return &(*chunk)->entries[(*index)++];
+        }
+        *chunk = (*chunk)->next;
+        *index = 0;
+    }
+    return NULL;
+}
+
+#define EACH_ENTRY(entry)                                                                          \
+    struct chunk *chunk_ = chunks;                                                                 \
+    size_t index_ = 0;                                                                             \
+    for (struct entry * entry; (entry = next_entry(&chunk_, &index_));)
+
+static struct entry *free_entry(void) {
+    EACH_ENTRY(entry) {
+        if (entry->start == entry->end) {
+            return entry;
+        }
+    }
+    struct chunk *chunk = sys_map(sizeof(*chunk));
+    if (!chunk) {
+        return NULL;
+    }
+    chunk->next = chunks;
+    chunks = chunk;
+    return &chunk->entries[0];
+}
+
+static void add(uintptr_t start, uintptr_t end, uint64_t number, struct sidecar_id id) {
+    struct entry *entry = free_entry();
+    if (!entry) {
+        return; /* no memory: the hold lasts to the end of the process */
+    }
+    entry->id = id;
+    entry->number = number;
+    entry->start = start;
+    atomic_signal_fence(memory_order_seq_cst);
+    entry->end = end;
+    if (start < atomic_load_explicit(&lowest, memory_order_relaxed)) {
+        atomic_store_explicit(&lowest, start, memory_order_relaxed);
+    }
+    if (end > atomic_load_explicit(&highest, memory_order_relaxed)) {
+        atomic_store_explicit(&highest, end, memory_order_relaxed);
+    }
+}
+
+static uintptr_t end_of(const void *address, size_t length) {
+    uintptr_t start = (uintptr_t)address;
+    uintptr_t end = start + (length + PAGE - 1) / PAGE * PAGE;
+    return end < start ? UINTPTR_MAX : end;
+}
+
+bool mapping_touches(const void *address, size_t length) {
+    uintptr_t first = atomic_load_explicit(&lowest, memory_order_relaxed);
+    uintptr_t last = atomic_load_explicit(&highest, memory_order_relaxed);
+    return (uintptr_t)address < last && end_of(address, length) > first;
+}
+
+uint64_t mapping_now(void) {
+    return atomic_load_explicit(&numbers, memory_order_acquire);
+}
+
+void mapping_remember(const void *address, size_t length, int twin) {
+    struct sidecar_id id;
+    if (!table_id(twin, table_get(twin), &id) || table_is_foreign()) {
+        return;
+    }
+    signal_set before = lock();
+    add((uintptr_t)address, end_of(address, length), atomic_fetch_add(&numbers, 1), id);
+    if (hidden_find_marked(id, TABLE_MAPPED) >= 0) {
+        hidden_close(twin);
+    } else {
+        hidden_mark(twin, TABLE_MAPPED);
+    }
+    unlock(before);
+}
+
+void mapping_remember_more(const void *address, size_t length, struct sidecar_id id) {
+    if (table_is_foreign()) {
+        return;
+    }
+    signal_set before = lock();
+    add((uintptr_t)address, end_of(address, length), atomic_fetch_add(&numbers, 1), id);
+    unlock(before);
+}
+
+static bool is_mapped(struct sidecar_id id) {
+    EACH_ENTRY(entry) {
+        if (entry->start != entry->end && sidecar_same(entry->id, id)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static void narrow(void) {
+    EACH_ENTRY(entry) {
+        if (entry->start != entry->end) {
+            return;
+        }
+    }
+    atomic_store_explicit(&lowest, UINTPTR_MAX, memory_order_relaxed);
+    atomic_store_explicit(&highest, 0, memory_order_relaxed);
+}
+
+static void close_if_last(struct sidecar_id id) {
+    if (is_mapped(id)) {
+        return;
+    }
+    int twin = hidden_find_marked(id, TABLE_MAPPED);
+    if (twin >= 0) {
+        hidden_close(twin);
+    }
+}
+
+/* Takes start to end out of the entry; what is left behind it becomes another. */
+static void cut(struct entry *entry, uintptr_t start, uintptr_t end) {
+    if (end < entry->end && start > entry->start) {
+        add(end, entry->end, entry->number, entry->id);
+        entry->end = start;
+    } else if (end < entry->end) {
+        entry->start = end;
+    } else if (start > entry->start) {
+        entry->end = start;
+    } else {
+        entry->end = entry->start;
+        close_if_last(entry->id);
+    }
+}
+
+void mapping_forget(const void *address, size_t length, uint64_t before) {
+    uintptr_t start = (uintptr_t)address, end = end_of(address, length);
+    if (!mapping_touches(address, length) || table_is_foreign()) {
+        return;
+    }
+    signal_set mask = lock();
+    EACH_ENTRY(entry) {
+        if (entry->start != entry->end && entry->number < before && entry->start < end &&
+            start < entry->end) {
+            cut(entry, start, end);
+        }
+    }
+    narrow();
+    unlock(mask);
+}
+
+bool mapping_find(const void *address, struct sidecar_id *ret) {
+    uintptr_t at = (uintptr_t)address;
+    bool found = false;
+    if (!mapping_touches(address, 1)) {
+        return false;
+    }
+    signal_set before = lock();
+    EACH_ENTRY(entry) {
+        if (entry->start <= at && at < entry->end) {
+            *ret = entry->id;
+            found = true;
+            break;
+        }
+    }
+    unlock(before);
+    return found;
+}

@@ -1,0 +1,140 @@
+#include "shim/naming.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "shim/failure.h"
+#include "shim/hold.h"
+#include "shim/scratch.h"
+
+#define ATTEMPTS 100 /* times that a name may lead elsewhere after a wait */
+
+static bool follows_links(const struct naming_name *name) {
+    return name->role == NAMING_CUT;
+}
+
+static void release(struct naming_name *name) {
+    hold_drop(name->twin);
+    name->twin = -1;
+    if (name->target) {
+        target_done(name->target);
+        scratch_put(name->target);
+        name->target = NULL;
+    }
+}
+
+void naming_end(struct naming_name *names, int count) {
+    for (int i = 0; i < count; i++) {
+        release(&names[i]);
+    }
+}
+
+/* Whether there is something to lock: 1, 0, or an error. */
+static int look(struct naming_name *name) {
+    struct target *target = name->target;
+    int r = target_find(target, name->dirfd, name->path, follows_links(name));
+    if (r <= 0) {
+        return r;
+    }
+    if (target_look(target) < 0) {
+        return 0; /* the call itself will tell */
+    }
+    target->wants_read = false;
+    target->changes_name = name->role != NAMING_CUT;
+    target->only_existing = name->role == NAMING_GOES || !target->exists;
+    /* A name that is free may be one that somebody is about to take. */
+    return target->exists ? S_ISREG(target->data.mode) : name->role == NAMING_REPLACED;
+}
+
+static int find(struct naming_name *name) {
+    name->target = NULL;
+    name->twin = -1;
+    if (name->role != NAMING_CUT && !target_may_match(name->path)) {
+        return 0;
+    }
+    name->target = scratch_get();
+    if (!name->target) {
+        return -ENOMEM;
+    }
+    int r = look(name);
+    if (r <= 0) {
+        release(name);
+    }
+    return r;
+}
+
+static int take(struct naming_name *name) {
+    struct target *target = name->target;
+    int r = target_prepare(target);
+    if (r < 0) {
+        r = failure_decide(target, true, r);
+        release(name);
+        return r;
+    }
+    r = hold_take(target, true, &name->twin);
+    /* With hold=process what goes is not kept: there is nothing left to hold. */
+    if (r == 0 && target->rule->options.hold == HOLD_PROCESS && name->role != NAMING_GOES) {
+        r = hold_keep(target, name->twin);
+    }
+    return r;
+}
+
+static bool leads_elsewhere(const struct naming_name *name) {
+    return name->target && name->target->waited &&
+           target_leads_elsewhere(name->target, name->dirfd, name->path, follows_links(name));
+}
+
+/* 0; 1 for "again", or an error. */
+static int begin_once(struct naming_name *names, int count) {
+    struct naming_name *order[2];
+    int found = 0;
+    for (int i = 0; i < count; i++) {
+        int r = find(&names[i]);
+        if (r < 0) {
+            return r;
+        }
+        if (r > 0) {
+            order[found++] = &names[i];
+        }
+    }
+    if (found == 2 && strcmp(order[0]->target->where.path, order[1]->target->where.path) > 0) {
+        struct naming_name *first = order[1];
+        order[1] = order[0];
+        order[0] = first;
+    }
+    for (int i = 0; i < found; i++) {
+        int r = take(order[i]);
+        if (r < 0) {
+            return r;
+        }
+    }
+    for (int i = 0; i < found; i++) {
+        if (leads_elsewhere(order[i])) {
+            return 1;
+        }
+    }
+    return 0;
+}
+
+int naming_begin(struct naming_name *names, int count) {
+    for (int i = 0; i < count; i++) {
+        names[i].target = NULL;
+        names[i].twin = -1;
+    }
+    int r = 1;
+    for (int i = 0; r == 1 && i < ATTEMPTS; i++) {
+        r = begin_once(names, count);
+        if (r != 0) {
+            naming_end(names, count);
+        }
+    }
+    return r == 1 ? -ESTALE : r;
+}
+
+int naming_directory(const struct naming_name *name) {
+    return name->target ? name->target->where.directory : name->dirfd;
+}
+
+const char *naming_path(const struct naming_name *name) {
+    return name->target ? name->target->where.name : name->path;
+}

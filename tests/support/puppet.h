@@ -1,0 +1,23 @@
+/*
+ * What the puppet's files share: the words of the command at hand, and room for
+ * the text of its answer.
+ */
+#ifndef TESTS_PUPPET_H
+#define TESTS_PUPPET_H
+
+struct command {
+    const char *name;
+    long (*call)(void);
+};
+#define COMMAND(name)                                                                              \
+    { #name, do_##name }
+
+extern char *words[16];
+extern char text[8192];
+/* A word as a number; 0 where there is none. */
+long number(int i);
+
+/* puppet_files.c; ends with a name of NULL. */
+extern const struct command file_commands[];
+
+#endif
