@@ -10,6 +10,7 @@
 
 #include "lib/backoff.h"
 #include "lib/clock.h"
+#include "lib/flock_call.h"
 #include "lib/signals.h"
 #include "lib/sys_linux.h"
 
@@ -32,7 +33,6 @@ struct waiting {
     bool active;
 };
 static _Thread_local struct waiting waiting __attribute__((tls_model("initial-exec")));
-static _Thread_local volatile sig_atomic_t fired __attribute__((tls_model("initial-exec")));
 
 /* The handler is shared by all waiting threads and counted. */
 static struct {
@@ -81,8 +81,7 @@ static bool wait_is_gone(void) {
 }
 
 static void on_timer(int number, siginfo_t *info, void *context) {
-    (void)context;
-    fired = 1;
+    (void)flock_call_step(context);
     if (info->si_code == SI_TIMER && wait_is_gone()) {
         waiting.active = false;
         (void)SYS_CALL(SYS_timer_delete, info->si_timerid, 0, 0, 0, 0, 0);
@@ -112,7 +111,8 @@ static int handler_install(void) {
     signal_set before = shared_enter();
     if (shared.users == 0) {
         int saved = errno;
-        struct sigaction action = {.sa_sigaction = on_timer, .sa_flags = SA_SIGINFO};
+        struct sigaction action = {.sa_sigaction = on_timer,
+                                   .sa_flags = SA_SIGINFO | (FLOCK_CALL_STEPS ? SA_RESTART : 0)};
         (void)sigfillset(&action.sa_mask);
         shared.number = choose_signal();
         if (shared.number) {
@@ -195,11 +195,10 @@ static int flock_until(int fd, int operation, uint64_t until, signal_set blocked
         if (cancel_requested(wait)) {
             return -ECANCELED;
         }
-        fired = 0;
         (void)signals_mask(blocked & ~ours);
-        int r = sys_flock(fd, operation);
+        int r = flock_call(fd, operation);
         (void)signals_mask(SIGNALS_ALL);
-        if (r != -EINTR || !fired) {
+        if (r != -ETIMEDOUT) {
             return r;
         }
         if (!cancel_requested(wait) && clock_now() >= until) {

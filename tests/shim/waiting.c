@@ -92,6 +92,24 @@ Test(waiting, signals_as_in_flock) {
     (void)puppet_end(puppet);
 }
 
+/* A signal that comes close to one of our own ticks, which end the same system
+ * call, must not be taken for it. */
+Test(waiting, no_signal_is_mistaken_for_a_tick) {
+    struct stranger stranger = stranger_locks("a.csv", LOCK_EX);
+    struct puppet *puppet = puppet_start("*.csv", NULL);
+    cr_assert_eq(puppet_call(puppet, "handle %d 0", SIGUSR2), 0);
+    for (int i = 0; i < 100; i++) {
+        puppet_tell(puppet, "open a.csv 2");
+        wait_until_queued(puppet->pid);
+        cr_assert_eq(kill(puppet->pid, SIGUSR2), 0);
+        cr_assert_eq(puppet_result(puppet), -3);
+        cr_assert_eq(puppet_result(puppet), -1, "round %d", i);
+        cr_assert_eq(puppet->error, EINTR);
+    }
+    stranger_leaves(stranger);
+    (void)puppet_end(puppet);
+}
+
 /* W2: the first thing that people try. */
 #define PYTHON                                                                                     \
     "timeout 30 /usr/bin/python3 -c '"                                                             \
