@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <stddef.h>
 
+#include "lib/nameless.h"
 #include "lib/sys_linux.h"
 
 /* O_NONBLOCK: a planted FIFO must not hang us. */
@@ -56,66 +57,17 @@ static int dress(int fd, enum sidecar_making making, const struct sys_stat *data
     return (int)SYS_CALL(SYS_fchmod, fd, mode_like(mode), 0, 0, 0, 0);
 }
 
-static char *put_number(char *end, unsigned number) {
-    do {
-        *--end = (char)('0' + number % 10);
-        number /= 10;
-    } while (number);
-    return end;
-}
-
-/* Gives a file without a name (O_TMPFILE) its name: open(2), NOTES. */
-static int give_name(int fd, int dirfd, const char *name) {
-    static const char prefix[] = "/proc/self/fd/";
-    char path[sizeof(prefix) + 10];
-    char digits[11] = {0};
-    char *number = put_number(digits + sizeof(digits) - 1, (unsigned)fd);
-    size_t n = 0;
-    for (const char *p = prefix; *p; p++) {
-        path[n++] = *p;
-    }
-    while (*number) {
-        path[n++] = *number++;
-    }
-    path[n] = '\0';
-    return (int)SYS_CALL(SYS_linkat, AT_FDCWD, path, dirfd, name, AT_SYMLINK_FOLLOW, 0);
-}
-
-/* The directory part of a name, for O_TMPFILE; "." where there is none. */
-static int directory_of(const char *name, char *ret, size_t size) {
-    size_t cut = 0;
-    for (size_t i = 0; name[i]; i++) {
-        if (name[i] == '/') {
-            cut = i + 1;
-        }
-    }
-    if (cut + 2 > size) {
-        return -ENAMETOOLONG;
-    }
-    for (size_t i = 0; i < cut; i++) {
-        ret[i] = name[i];
-    }
-    ret[cut] = '.';
-    ret[cut + 1] = '\0';
-    return 0;
-}
-
 /* Makes the sidecar appear at once with its right mode: a file that is there
  * before its mode is would lock others out for a moment. */
 static int make_whole(int dirfd, const char *name, enum sidecar_making making,
                       const struct sys_stat *data) {
-    char directory[512];
-    int r = directory_of(name, directory, sizeof(directory));
-    if (r < 0) {
-        return r;
-    }
-    int fd = sys_openat(dirfd, directory, O_TMPFILE | O_RDWR | O_CLOEXEC, 0777);
+    int fd = nameless_open(dirfd, name, 0777);
     if (fd < 0) {
         return fd;
     }
-    r = dress(fd, making, data);
+    int r = dress(fd, making, data);
     if (r >= 0) {
-        r = give_name(fd, dirfd, name);
+        r = nameless_link(fd, dirfd, name);
     }
     if (r < 0) {
         (void)sys_close(fd);

@@ -2,32 +2,12 @@
 
 #include <errno.h>
 #include <limits.h>
-#include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/file.h>
-#include <sys/utsname.h>
 
-#include "lib/start_token.h"
+#include "lib/nameless.h"
 #include "lib/sys_linux.h"
-
-#define MARKER_SIZE 512
-
-static const char *host_name(struct utsname *name) {
-    return uname(name) == 0 ? name->nodename : "";
-}
-
-static size_t compose(char text[MARKER_SIZE]) {
-    struct utsname name;
-    char token[START_TOKEN_SIZE];
-    pid_t pid = sys_getpid();
-    bool known = start_token(pid, token) == 0;
-    int n = snprintf(text, MARKER_SIZE, "%ld\n%s\n%s%s", (long)pid, host_name(&name),
-                     known ? token : "", known ? "\n" : "");
-    return (size_t)n;
-}
 
 static int same_file(const char *path, int fd) {
     struct sys_stat a, b;
@@ -54,14 +34,12 @@ int soft_remove(const char *path, int fd) {
 }
 
 /* All of the text or nothing. */
-static int fill(int fd, struct sys_stat *ret_stat) {
-    char text[MARKER_SIZE];
-    size_t length = compose(text);
-    ssize_t n = sys_write(fd, text, length);
+static int fill(int fd, const struct soft_text *text, struct sys_stat *ret_stat) {
+    ssize_t n = sys_write(fd, text->start, text->length);
     if (n < 0) {
         return (int)n;
     }
-    if ((size_t)n < length) {
+    if ((size_t)n < text->length) {
         return -ENOSPC;
     }
     int r = sys_fstat(fd, ret_stat);
@@ -72,62 +50,52 @@ static int fill(int fd, struct sys_stat *ret_stat) {
     return r;
 }
 
-int soft_make(const char *path, int *ret_fd, struct sidecar_id *ret_id) {
+/* One that is killed between making an empty marker and filling it leaves a lock
+ * that is held for ever: so it appears filled. */
+static int make_whole(const char *path, const struct soft_text *text, struct sys_stat *ret_stat) {
+    int fd = nameless_open(AT_FDCWD, path, 0666);
+    if (fd < 0) {
+        return fd;
+    }
+    int r = fill(fd, text, ret_stat);
+    if (r == 0) {
+        r = nameless_link(fd, AT_FDCWD, path);
+    }
+    if (r < 0) {
+        (void)sys_close(fd);
+        return r;
+    }
+    return fd;
+}
+
+/* For file systems without O_TMPFILE, or without /proc. */
+static int make_plainly(const char *path, const struct soft_text *text, struct sys_stat *ret_stat) {
     int fd = sys_openat(AT_FDCWD, path,
                         O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC | O_NOCTTY, 0666);
     if (fd < 0) {
         return fd;
     }
-    struct sys_stat stat;
-    int r = fill(fd, &stat);
+    int r = fill(fd, text, ret_stat);
     if (r < 0) {
         (void)soft_remove(path, fd);
         return r;
     }
+    return fd;
+}
+
+int soft_make(const char *path, const struct soft_text *text, int *ret_fd,
+              struct sidecar_id *ret_id) {
+    struct sys_stat stat;
+    int fd = make_whole(path, text, &stat);
+    if (fd < 0 && fd != -EEXIST) {
+        fd = make_plainly(path, text, &stat);
+    }
+    if (fd < 0) {
+        return fd;
+    }
     *ret_fd = fd;
     *ret_id = sidecar_id_of(&stat);
     return 0;
-}
-
-/* Cuts the next line out of a text; NULL when it does not end. */
-static char *next_line(char **text) {
-    char *start = *text, *end = strchr(start, '\n');
-    if (!end) {
-        return NULL;
-    }
-    *end = '\0';
-    *text = end + 1;
-    return start;
-}
-
-static enum soft_state judge_process(pid_t pid, const char *token) {
-    int r = (int)SYS_CALL(SYS_kill, pid, 0, 0, 0, 0, 0);
-    if (r == -ESRCH) {
-        return SOFT_DEAD;
-    }
-    char now[START_TOKEN_SIZE];
-    if (!token || !*token || start_token(pid, now) < 0) {
-        return SOFT_ALIVE;
-    }
-    return strcmp(now, token) == 0 ? SOFT_ALIVE : SOFT_DEAD;
-}
-
-/* What the text says. */
-static void read_text(char *text, struct soft_owner *ret) {
-    struct utsname name;
-    char *end, *pid = next_line(&text), *host = pid ? next_line(&text) : NULL;
-    if (!host) {
-        return;
-    }
-    long number = strtol(pid, &end, 10);
-    if (*end || number <= 0 || number > INT_MAX || strlen(host) >= sizeof(ret->host)) {
-        return;
-    }
-    ret->pid = (pid_t)number;
-    (void)strcpy(ret->host, host);
-    if (*host && strcmp(host, host_name(&name)) == 0) {
-        ret->state = judge_process(ret->pid, next_line(&text));
-    }
 }
 
 static int open_marker(const char *path) {
@@ -136,17 +104,14 @@ static int open_marker(const char *path) {
 
 /* fd < 0: it cannot be read. */
 static struct soft_owner read_marker(int fd) {
-    struct soft_owner owner = {.state = SOFT_UNKNOWN};
     struct sys_stat stat;
-    char text[MARKER_SIZE];
-    if (fd >= 0 && sys_fstat(fd, &stat) == 0 && S_ISREG(stat.mode)) {
-        ssize_t n = (ssize_t)SYS_CALL(SYS_pread64, fd, text, sizeof(text) - 1, 0, 0, 0);
-        text[n > 0 ? n : 0] = '\0';
-        int saved = errno;
-        read_text(text, &owner);
-        errno = saved;
+    char text[SOFT_TEXT_SIZE];
+    if (fd < 0 || sys_fstat(fd, &stat) < 0 || !S_ISREG(stat.mode)) {
+        return (struct soft_owner){.state = SOFT_UNKNOWN};
     }
-    return owner;
+    ssize_t n = (ssize_t)SYS_CALL(SYS_pread64, fd, text, sizeof(text) - 1, 0, 0, 0);
+    text[n > 0 ? n : 0] = '\0';
+    return soft_text_judge(text);
 }
 
 int soft_judge(const char *path, struct soft_owner *ret, struct sidecar_id *ret_id) {

@@ -15,23 +15,12 @@
 #include <sys/types.h>
 
 #include "lib/sidecar.h"
-
-enum soft_state {
-    SOFT_FREE,
-    SOFT_ALIVE,  /* held by a living process of this host */
-    SOFT_DEAD,   /* stale: its process of this host is gone */
-    SOFT_UNKNOWN /* held: another host, empty, unreadable */
-};
-
-struct soft_owner {
-    enum soft_state state;
-    pid_t pid;      /* 0 where it is not known */
-    char host[256]; /* "" where it is not known */
-};
+#include "lib/soft_text.h"
 
 /* Makes the marker, whole. Returns 0 with its descriptor and identity; -EEXIST
  * when there is one; or an error, after which none of ours is left. */
-int soft_make(const char *path, int *ret_fd, struct sidecar_id *ret_id);
+int soft_make(const char *path, const struct soft_text *text, int *ret_fd,
+              struct sidecar_id *ret_id);
 
 /* Removes the marker that was made as `fd`, which is closed in any case.
  * Returns 0, or -ESTALE when somebody else has taken it away before. */

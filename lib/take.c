@@ -63,11 +63,21 @@ static int look_at_marker(const struct taking *taking) {
     return object_thread_holds(id, false) ? -EDEADLK : 1;
 }
 
+/* A look first: making what is then in the way costs more. */
+static int make_marker(struct taking *taking, const struct soft_text *text) {
+    struct sys_stat stat;
+    return sys_stat(AT_FDCWD, taking->path, AT_SYMLINK_NOFOLLOW, &stat) == 0
+               ? -EEXIST
+               : soft_make(taking->path, text, &taking->fd, &taking->id);
+}
+
 int take_soft(struct taking *taking) {
     signal_set blocked = signals_mask(SIGNALS_ALL);
+    struct soft_text text;
     uint64_t pause = 0;
     int r;
-    while ((r = soft_make(taking->path, &taking->fd, &taking->id)) == -EEXIST) {
+    soft_text_compose(&text);
+    while ((r = make_marker(taking, &text)) == -EEXIST) {
         if (cancel_requested(&taking->wait)) {
             r = -ECANCELED;
             break;

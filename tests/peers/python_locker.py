@@ -1,14 +1,16 @@
 """Takes a lock COUNT times through py-filelock and notes each interval.
 
-python_locker.py KIND LOCK COUNT LOG
+python_locker.py KIND LOCK COUNT LOG USEC
 
 KIND: flock (FileLock), soft (SoftFileLock), unlink (FileLock that removes the
-file as it releases it, as some versions of py-filelock do). Says "ready" and
-begins when its input ends.
+file as it releases it, as some versions of py-filelock do). LOG and USEC: as in
+intervals.h and locker.c. Says "ready" and begins when its input ends.
 """
 
 import fcntl
+import mmap
 import os
+import struct
 import sys
 import time
 
@@ -42,29 +44,28 @@ class Unlinking:
 
 
 def main():
-    kind, path, count, log = sys.argv[1:5]
+    kind, path, count, log, usec = sys.argv[1:]
+    count, hold = int(count), int(usec) * 1000
     if kind == "unlink":
-        lock = Unlinking(path)
-    elif kind == "soft":
-        lock = filelock.SoftFileLock(path, timeout=60)
+        unlinking = Unlinking(path)
+        acquire = lambda: unlinking
     else:
-        lock = filelock.FileLock(path, timeout=60)
-    times = []
+        make = filelock.SoftFileLock if kind == "soft" else filelock.FileLock
+        lock = make(path, timeout=60)
+        acquire = lambda: lock.acquire(poll_interval=0.001)
+    with open(log, "w+b") as file:
+        file.truncate(16 * count)
+        intervals = mmap.mmap(file.fileno(), 16 * count)
     print("ready", flush=True)
     sys.stdin.read()
-    for _ in range(int(count)):
-        if kind == "unlink":
-            with lock:
-                begin = time.monotonic_ns()
-                times.append((begin, time.monotonic_ns()))
-        else:
-            with lock.acquire(poll_interval=0.001):
-                begin = time.monotonic_ns()
-                times.append((begin, time.monotonic_ns()))
+    for i in range(count):
+        with acquire():
+            begin = time.monotonic_ns()
+            struct.pack_into("q", intervals, 16 * i, begin)
+            while time.monotonic_ns() - begin < hold:
+                pass
+            struct.pack_into("q", intervals, 16 * i + 8, time.monotonic_ns())
         time.sleep(0.0003)  # or nobody else would get a turn
-    with open(log, "w") as out:
-        for begin, end in times:
-            out.write(f"{begin} {end}\n")
 
 
 main()

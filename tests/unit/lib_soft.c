@@ -2,13 +2,18 @@
 #include <criterion/criterion.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
 #include <signal.h>
 #include <stdarg.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/utsname.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -222,6 +227,30 @@ Test(soft, a_full_disk_leaves_no_marker) {
     cr_assert_eq(setrlimit(RLIMIT_FSIZE, &none), 0);
     cr_expect_eq(r, -EFBIG);
     cr_expect_not(left);
+}
+
+/* Killed as it writes its name: an empty marker would be held for ever. */
+Test(soft, a_maker_that_dies_leaves_no_marker) {
+    struct sock_filter instructions[] = {
+        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_write, 0, 1),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_KILL_PROCESS),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+    };
+    struct sock_fprog filter = {.len = sizeof(instructions) / sizeof(instructions[0]),
+                                .filter = instructions};
+    pid_t pid = fork();
+    if (pid == 0) {
+        if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 ||
+            prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &filter) < 0) {
+            _exit(2);
+        }
+        _exit(filelock_acquire(lock, FILELOCK_ONCE) != 0);
+    }
+    int status;
+    cr_assert_eq(waitpid(pid, &status, 0), pid);
+    cr_expect(WIFSIGNALED(status) && WTERMSIG(status) == SIGSYS, "%x", status);
+    cr_expect_eq(filelock_acquire(lock, FILELOCK_ONCE), 0);
 }
 
 Test(soft, fork) {
