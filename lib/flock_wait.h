@@ -6,9 +6,9 @@
  * kernel's queue meanwhile, is woken at once and is seen by lslocks(8). The
  * signal is a real-time one whose action is the default one; its handler is
  * there only as long as somebody waits, and the thread's mask and the action
- * are put back. Where no timer is to be had (RLIMIT_SIGPENDING), or on
- * a network file system (where the kernel's queue is not everybody's), the lock is tried again and
- * again with growing pauses.
+ * are put back. Where no timer is to be had (RLIMIT_SIGPENDING), or on a
+ * network file system (where the kernel's queue is not everybody's), the lock is
+ * tried again and again with growing pauses.
  *
  * Thread-safe; usable in a signal handler that interrupted another wait.
  */
@@ -22,22 +22,30 @@
 #include "lib/signals.h"
 
 /*
- * operation: LOCK_EX or LOCK_SH. until: CLOCK_MONOTONIC in microseconds
- * (lib/clock.h), CLOCK_FOREVER for no limit; a time gone by means one try.
+ * operation: LOCK_EX or LOCK_SH, which has just met -EWOULDBLOCK on fd. until:
+ * CLOCK_MONOTONIC in microseconds (lib/clock.h), CLOCK_FOREVER for no limit.
  * Returns 0, -ETIMEDOUT, -ECANCELED (cancel.h), -EINTR when a handler of the
  * program without SA_RESTART ran, or what flock(2) fails with.
  */
 int flock_wait(int fd, int operation, uint64_t until, const struct cancellable *wait);
 
+enum flock_wait_flags {
+    FLOCK_WAIT_POLL = 1, /* no timer and no handler is used */
+    /* The caller has left the queue in between. A signal whose handler runs just
+     * before it is entered again would not end the wait: so those that would have
+     * to are held back in there, and looked for every 10 ms. (For the first time
+     * it is as if the signal had come before the call, as with flock(2) itself.) */
+    FLOCK_WAIT_AGAIN = 2,
+};
+
 /*
  * The same for a caller that has blocked all signals already, to do other
  * things between waits without losing one that ought to end the waiting:
- * `blocked` is the program's own mask, in force only inside the queue. All
- * signals are blocked again afterwards; after -EINTR the handler runs, at the
- * latest, when the caller puts the mask back. With `poll` no timer and no
- * handler is used.
+ * `blocked` is the program's own mask, in force only inside the queue. A time
+ * gone by means one try. All signals are blocked again afterwards; after -EINTR
+ * the handler runs, at the latest, when the caller puts the mask back.
  */
-int flock_wait_blocked(int fd, int operation, uint64_t until, bool poll, signal_set blocked,
+int flock_wait_blocked(int fd, int operation, uint64_t until, unsigned flags, signal_set blocked,
                        const struct cancellable *wait);
 
 /* To be called in the child of a fork, where the waiting threads are gone. */

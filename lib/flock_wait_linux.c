@@ -16,13 +16,14 @@
 
 /* A signal that comes between the look at the clock and the sleep in flock is
  * lost; so the timer repeats. */
-#define REPEAT (5 * CLOCK_MILLISECOND)
+#define REPEAT (10 * CLOCK_MILLISECOND)
 
-/* Where the search for a free signal starts. Two copies of this file may live
- * in one process (libfilelock, libautolock); they search in other directions,
- * so that they do not pick the same signal at the same moment. */
-#ifndef FLOCK_WAIT_SIGNAL_DOWNWARD
-#define FLOCK_WAIT_SIGNAL_DOWNWARD 0
+/* The search for a free signal goes downward, since the kernel delivers the
+ * lowest first, which then decides how flock ends: that should be the program's.
+ * Two copies of this file may live in one process (libfilelock, libautolock);
+ * they start in different places, so as not to pick the same signal at once. */
+#ifndef FLOCK_WAIT_SIGNAL_OFFSET
+#define FLOCK_WAIT_SIGNAL_OFFSET 1
 #endif
 
 /* What the handler of this thread needs. Not on the stack of the wait: a
@@ -43,27 +44,25 @@ static struct {
     _Atomic signal_set ever; /* signals that ever had the handler; set before */
 } shared = {.busy = ATOMIC_FLAG_INIT};
 
-/* With all signals blocked, so that no handler finds the state half made. */
-static signal_set shared_enter(void) {
-    signal_set before = signals_mask(SIGNALS_ALL);
+/* The caller has blocked all signals, so that no handler of this thread finds the
+ * state half made. */
+static void shared_enter(void) {
     while (atomic_flag_test_and_set_explicit(&shared.busy, memory_order_acquire)) {
         (void)SYS_CALL(SYS_sched_yield, 0, 0, 0, 0, 0, 0);
     }
-    return before;
 }
 
-static void shared_leave(signal_set before) {
+static void shared_leave(void) {
     atomic_flag_clear_explicit(&shared.busy, memory_order_release);
-    (void)signals_mask(before);
 }
 
 static void handler_put_back(void) {
-    signal_set before = shared_enter();
+    shared_enter();
     if (shared.users > 0 && --shared.users == 0) {
         (void)sigaction(shared.number, &shared.before, NULL);
         shared.number = 0;
     }
-    shared_leave(before);
+    shared_leave();
 }
 
 /* Whether the interrupted code runs below the frame of our wait. If not, a
@@ -98,7 +97,7 @@ static bool signal_is_free(int number) {
 
 static int choose_signal(void) {
     for (int i = 0; i <= SIGRTMAX - SIGRTMIN; i++) {
-        int number = FLOCK_WAIT_SIGNAL_DOWNWARD ? SIGRTMAX - i : SIGRTMIN + i;
+        int number = SIGRTMAX - (i + FLOCK_WAIT_SIGNAL_OFFSET) % (SIGRTMAX - SIGRTMIN + 1);
         if (signal_is_free(number)) {
             return number;
         }
@@ -108,7 +107,7 @@ static int choose_signal(void) {
 
 /* Installs the handler or counts one user more. Returns the signal, 0 for none. */
 static int handler_install(void) {
-    signal_set before = shared_enter();
+    shared_enter();
     if (shared.users == 0) {
         int saved = errno;
         struct sigaction action = {.sa_sigaction = on_timer,
@@ -127,7 +126,7 @@ static int handler_install(void) {
         shared.users++;
     }
     int number = shared.number;
-    shared_leave(before);
+    shared_leave();
     return number;
 }
 
@@ -185,9 +184,11 @@ static int timer_start(int number, uint64_t until) {
     return 0;
 }
 
-/* In the queue, with the program's signals let through, until the time is up. */
-static int flock_until(int fd, int operation, uint64_t until, signal_set blocked, signal_set ours,
-                       const struct cancellable *wait) {
+/* In the queue, with the program's signals let through, until the time is up.
+ * `held`: signals that would have to end the wait, but not for the first stay in
+ * the queue (FLOCK_WAIT_AGAIN): they are looked for at each tick. */
+static int flock_until(int fd, int operation, uint64_t until, signal_set blocked, signal_set held,
+                       signal_set ours, const struct cancellable *wait) {
     for (;;) {
         if (signals_interrupt(blocked | ours)) {
             return -EINTR;
@@ -195,7 +196,7 @@ static int flock_until(int fd, int operation, uint64_t until, signal_set blocked
         if (cancel_requested(wait)) {
             return -ECANCELED;
         }
-        (void)signals_mask(blocked & ~ours);
+        (void)signals_mask((blocked | held) & ~ours);
         int r = flock_call(fd, operation);
         (void)signals_mask(SIGNALS_ALL);
         if (r != -ETIMEDOUT) {
@@ -204,17 +205,18 @@ static int flock_until(int fd, int operation, uint64_t until, signal_set blocked
         if (!cancel_requested(wait) && clock_now() >= until) {
             return -ETIMEDOUT;
         }
+        held = signals_interrupting(blocked);
     }
 }
 
 static int wait_with_timer(int fd, int operation, uint64_t until, signal_set blocked,
-                           const struct cancellable *wait) {
+                           signal_set held, const struct cancellable *wait) {
     int number = handler_install();
     if (!number) {
         return -ENOTSUP;
     }
     const struct waiting outer = waiting; /* of a wait that a handler interrupted */
-    int slot = 0, r = timer_start(number, until);
+    int slot = 0, r = timer_start(number, held ? clock_after(REPEAT) : until);
     if (r == 0 && wait->cancel && !cancel_enter(wait, waiting.timer, &slot)) {
         (void)SYS_CALL(SYS_timer_delete, waiting.timer, 0, 0, 0, 0, 0);
         r = -ENOTSUP;
@@ -226,12 +228,14 @@ static int wait_with_timer(int fd, int operation, uint64_t until, signal_set blo
     }
     waiting.frame = (uintptr_t)__builtin_frame_address(0);
     waiting.active = true;
-    r = flock_until(fd, operation, until, blocked, signals_only(number), wait);
+    r = flock_until(fd, operation, until, blocked, held, signals_only(number), wait);
     if (wait->cancel) {
         cancel_leave(wait, slot);
     }
     (void)SYS_CALL(SYS_timer_delete, waiting.timer, 0, 0, 0, 0, 0);
-    signals_drain(number);
+    if (cancel_requested(wait) || clock_now() >= until) {
+        signals_drain(number); /* it may have fired; else that is a call to spare */
+    }
     waiting = outer;
     handler_put_back();
     return r;
@@ -284,28 +288,28 @@ static bool is_remote(int fd) {
     return false;
 }
 
-int flock_wait_blocked(int fd, int operation, uint64_t until, bool poll, signal_set blocked,
+int flock_wait_blocked(int fd, int operation, uint64_t until, unsigned flags, signal_set blocked,
                        const struct cancellable *wait) {
     static const struct cancellable never = {.cancel = NULL};
     wait = wait ? wait : &never;
-    int r = sys_flock(fd, operation | LOCK_NB);
-    if (r != -EWOULDBLOCK) {
-        return r;
-    }
     if (clock_now() >= until) {
-        return -ETIMEDOUT;
+        int r = sys_flock(fd, operation | LOCK_NB);
+        return r == -EWOULDBLOCK ? -ETIMEDOUT : r;
     }
-    r = poll || is_remote(fd) ? -ENOTSUP : wait_with_timer(fd, operation, until, blocked, wait);
+    int r = -ENOTSUP;
+    if (!(flags & FLOCK_WAIT_POLL) && !is_remote(fd)) {
+        signal_set held = flags & FLOCK_WAIT_AGAIN ? signals_interrupting(blocked) : 0;
+        r = wait_with_timer(fd, operation, until, blocked, held, wait);
+    }
     return r == -ENOTSUP ? wait_by_polling(fd, operation, until, blocked, wait) : r;
 }
 
 int flock_wait(int fd, int operation, uint64_t until, const struct cancellable *wait) {
-    int r = sys_flock(fd, operation | LOCK_NB);
-    if (r != -EWOULDBLOCK || until == 0) {
-        return r == -EWOULDBLOCK ? -ETIMEDOUT : r;
+    if (until == 0) {
+        return -ETIMEDOUT;
     }
     signal_set blocked = signals_mask(SIGNALS_ALL);
-    r = flock_wait_blocked(fd, operation, until, false, blocked, wait);
+    int r = flock_wait_blocked(fd, operation, until, 0, blocked, wait);
     (void)signals_mask(blocked);
     return r;
 }

@@ -27,6 +27,9 @@ signal_set signals_mask(signal_set blocked);
  */
 bool signals_interrupt(signal_set blocked);
 
+/* The signals outside `blocked` that would do so. Dear: a call for each. */
+signal_set signals_interrupting(signal_set blocked);
+
 /* Takes away pending signals of this number, which must be blocked. */
 void signals_drain(int number);
 

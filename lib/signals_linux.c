@@ -34,6 +34,16 @@ bool signals_interrupt(signal_set blocked) {
     return false;
 }
 
+signal_set signals_interrupting(signal_set blocked) {
+    signal_set found = 0;
+    for (int number = 1; number <= SIGRTMAX; number++) {
+        if (!(blocked & signals_only(number)) && interrupts(number)) {
+            found |= signals_only(number);
+        }
+    }
+    return found;
+}
+
 void signals_drain(int number) {
     signal_set one = signals_only(number);
     struct timespec now = {0};

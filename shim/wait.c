@@ -114,7 +114,8 @@ static int wait_blocked(struct target *target, int fd, struct sidecar_id id, int
                         uint64_t until, int *ret_fd, signal_set blocked) {
     struct nested nested = {.quiet_since = 0};
     (void)procfs_lock_key(fd, &nested.key);
-    bool poll = table_is_foreign(); /* a timer and a handler would be our parent's */
+    /* In a child that shares memory a timer and a handler would be its parent's. */
+    unsigned flags = table_is_foreign() ? FLOCK_WAIT_POLL : 0;
     uint64_t now = clock_now();
     uint64_t warn_after = target->rule->options.warn_after;
     struct events events = {.start = now,
@@ -125,7 +126,8 @@ static int wait_blocked(struct target *target, int fd, struct sidecar_id id, int
                             .warn_interval = warn_after > CLOCK_SECOND ? warn_after : CLOCK_SECOND};
     bool said = false;
     for (;;) {
-        int r = flock_wait_blocked(fd, operation, earliest(&events), poll, blocked, NULL);
+        int r = flock_wait_blocked(fd, operation, earliest(&events), flags, blocked, NULL);
+        flags |= FLOCK_WAIT_AGAIN;
         now = clock_now();
         if (r == 0 && said) {
             say_got(target, now - events.start);
