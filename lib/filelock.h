@@ -39,7 +39,8 @@
  * them; an object that it inherited starts afresh there. Not for the child of
  * vfork(2).
  * Signals: only filelock_cancel is async-signal-safe. While a wait lasts, one
- * real-time signal that had its default action has a handler of ours.
+ * real-time signal that had its default action has a handler of ours. A handler
+ * must not leave an acquire by longjmp, nor pthread_cancel asynchronously end it.
  */
 #ifndef FILELOCK_H
 #define FILELOCK_H
@@ -105,7 +106,7 @@ void filelock_set_timeout(struct filelock *lock, uint64_t timeout);
  *               it; -EBADF: this (network) file system locks only what may be
  *               written
  *   -EROFS      it is missing on a read-only file system
- *   -ENOENT     its directory is missing
+ *   -ENOENT, -ENOTDIR  its directory is missing, or none
  *   -EMFILE, -ENFILE  no descriptor left
  *   -ENOLCK     the kernel or the server has no lock left
  *   -ENOSPC, -EDQUOT  no room for a soft lock's text; none is left behind

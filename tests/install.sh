@@ -31,6 +31,12 @@ pc=$(find "$top" -name filelock.pc -print -quit)
 export PKG_CONFIG_PATH=${pc%/*}
 flags=$(pkg-config --define-variable=prefix="$top" --cflags --libs filelock)
 library=$(dirname "$(find "$top" -name libfilelock.so -print -quit)")
+exported=$(nm -D --defined-only "$library/libfilelock.so" | awk '{print $3}' |
+    grep -v -E '^(_init|_fini|__asan|__odr_asan|__ubsan)')
+declared=$(grep -o -E '\bfilelock_[a-z_]+\(' "$top/include/filelock.h" | tr -d '(' | sort -u)
+check "exports what is declared, and nothing else" \
+    test "$(sort <<<"$exported")" = "$declared"
+
 cat >"$top/user.c" <<'C'
 #include <filelock.h>
 int main(int argc, char **argv) {
@@ -41,11 +47,35 @@ int main(int argc, char **argv) {
     return guard.error < 0 || !filelock_is_held(lock);
 }
 C
+cp "$top/user.c" "$top/user.cc"
 sanitize=
 grep -q 'AUTOLOCK_SANITIZE:BOOL=ON' "$build/CMakeCache.txt" && sanitize=-fsanitize=address,undefined
+run() {
+    env ASAN_OPTIONS=detect_leaks=0 LD_LIBRARY_PATH="$library" "$@"
+}
 # shellcheck disable=SC2086 # several words
-check "links with libfilelock" "$compiler" $sanitize -o "$top/user" "$top/user.c" $flags
-check "runs" env ASAN_OPTIONS=detect_leaks=0 LD_LIBRARY_PATH="$library" "$top/user" "$top/x.lock"
+{
+    check "links with libfilelock" "$compiler" $sanitize -o "$top/user" "$top/user.c" $flags
+    check "links from C++" c++ -Wall -Wextra -Wpedantic -Werror $sanitize -o "$top/user-cc" \
+        "$top/user.cc" $flags
+    check "the example builds" "$compiler" -Wall -Wextra -Werror $sanitize -o "$top/append" \
+        "$(find "$top" -name append.c)" $flags
+}
+check "runs" run "$top/user" "$top/x.lock"
+check "runs from C++" run "$top/user-cc" "$top/x.lock"
+
+# Four examples and four shells with flock(1) append to one file, each line by
+# itself: no record is mixed with another.
+for i in {1..4}; do
+    (for n in {1..10}; do run "$top/append" "$top/journal" begin "$i" "$n" end || exit; done) &
+    (for n in {1..10}; do
+        flock "$top/journal.lock" bash -c 'for word; do echo "$word" >>"$0"; done' \
+            "$top/journal" begin "$i" "$n" end || exit
+    done) &
+done
+wait
+mixed=$(awk 'NR % 4 == 1 && $0 != "begin" || NR % 4 == 0 && $0 != "end"' "$top/journal" | wc -l)
+check "the example: 80 whole records" test "$mixed $(wc -l <"$top/journal")" = '0 320'
 if [ -z "$sanitize" ]; then
     check "links statically" "$compiler" -o "$top/static" "$top/user.c" -I"$top/include" \
         "$library/libfilelock.a"
