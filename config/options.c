@@ -14,9 +14,10 @@ const struct rule_options rule_default_options = {
     .on_timeout = FAILURE_FAIL,
     .on_error = FAILURE_FAIL,
     .nested = NESTED_PASS,
+    .inherit = INHERIT_STDIO,
 };
 
-enum option { TIMEOUT, WARN_AFTER, READERS, HOLD, ON_TIMEOUT, ON_ERROR, NESTED, OPTIONS };
+enum option { TIMEOUT, WARN_AFTER, READERS, HOLD, ON_TIMEOUT, ON_ERROR, NESTED, INHERIT, OPTIONS };
 
 /* Values are in the order of their enumerations. */
 static const struct {
@@ -33,6 +34,7 @@ static const struct {
     [ON_TIMEOUT] = {"on-timeout", {"fail", "open"}, "bad value; known are fail, open"},
     [ON_ERROR] = {"on-error", {"fail", "open"}, "bad value; known are fail, open"},
     [NESTED] = {"nested", {"pass", "wait", "fail"}, "bad value; known are pass, wait, fail"},
+    [INHERIT] = {"inherit", {"stdio", "all", "none"}, "bad value; known are stdio, all, none"},
 };
 
 static bool is_word(const char *word, const char *text, size_t length) {
@@ -72,8 +74,11 @@ static void set_choice(struct rule_options *options, int option, int value) {
     case ON_ERROR:
         options->on_error = (enum rule_failure)value;
         break;
-    default:
+    case NESTED:
         options->nested = (enum rule_nested)value;
+        break;
+    default:
+        options->inherit = (enum rule_inherit)value;
         break;
     }
 }
@@ -83,7 +88,7 @@ const char *rule_option(struct rule_options *options, const char *word, size_t l
     if (option < 0) {
         return memchr(word, '=', length)
                    ? "unknown option; known are timeout, warn-after, readers, hold, on-timeout, "
-                     "on-error, nested"
+                     "on-error, nested, inherit"
                    : "not an option; write name=value, a pattern of its own is another rule, "
                      "a blank in a pattern is \"\\ \"";
     }

@@ -27,6 +27,7 @@
 enum rule_readers { READERS_SHARED, READERS_EXCLUSIVE, READERS_NONE };
 enum rule_hold { HOLD_OPEN, HOLD_PROCESS };
 enum rule_failure { FAILURE_FAIL, FAILURE_OPEN };
+enum rule_inherit { INHERIT_STDIO, INHERIT_ALL, INHERIT_NONE };
 enum rule_nested { NESTED_PASS, NESTED_WAIT, NESTED_FAIL };
 
 struct rule_options {
@@ -37,6 +38,7 @@ struct rule_options {
     enum rule_failure on_timeout; /* on-timeout=fail|open */
     enum rule_failure on_error;   /* on-error=fail|open */
     enum rule_nested nested;      /* nested=pass|wait|fail */
+    enum rule_inherit inherit;    /* inherit=stdio|all|none */
 };
 
 struct rule {

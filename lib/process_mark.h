@@ -11,9 +11,15 @@
 #ifndef FILELOCK_PROCESS_MARK_H
 #define FILELOCK_PROCESS_MARK_H
 
+#include <stdbool.h>
 #include <sys/types.h>
 
 /* The id of the process that this memory belongs to. */
 pid_t process_mark(void);
+
+/* Whether nobody has claimed the memory in this process yet: after a fork it is
+ * unclaimed again. False where the kernel has no such page. */
+bool process_mark_is_new(void);
+void process_mark_claim(void);
 
 #endif

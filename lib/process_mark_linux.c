@@ -38,3 +38,15 @@ pid_t process_mark(void) {
     }
     return pid;
 }
+
+bool process_mark_is_new(void) {
+    _Atomic pid_t *mark = atomic_load_explicit(&page, memory_order_acquire);
+    return mark && atomic_load_explicit(&mark[1], memory_order_relaxed) == 0;
+}
+
+void process_mark_claim(void) {
+    _Atomic pid_t *mark = atomic_load_explicit(&page, memory_order_acquire);
+    if (mark) {
+        atomic_store_explicit(&mark[1], 1, memory_order_relaxed);
+    }
+}

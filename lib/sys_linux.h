@@ -200,6 +200,18 @@ static inline void *sys_map(size_t size) {
     return result < 0 && result > -4096 ? NULL : (void *)result;
 }
 
+/* A page of a file that can neither be read nor written: it keeps the open file
+ * description alive. NULL when there is none. */
+static inline void *sys_map_file(int fd) {
+#ifdef SYS_mmap
+    long number = SYS_mmap;
+#else
+    long number = SYS_mmap2;
+#endif
+    long result = SYS_CALL(number, 0, 4096, PROT_NONE, MAP_SHARED, fd, 0);
+    return result < 0 && result > -4096 ? NULL : (void *)result;
+}
+
 static inline void sys_unmap(void *address, size_t size) {
     (void)SYS_CALL(SYS_munmap, address, size, 0, 0, 0, 0);
 }

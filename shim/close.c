@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <limits.h>
 
+#include "shim/gate.h"
 #include "shim/hidden.h"
 #include "shim/real.h"
 #include "shim/reference.h"
@@ -23,6 +24,7 @@ static int close_any(int fd, int (*call)(int)) {
     if (table_kind(word) == TABLE_HIDDEN) {
         return 0;
     }
+    word = reference_closing(fd, word);
     int result = call(fd);
     reference_drop(fd, word);
     return result;
@@ -42,25 +44,28 @@ static int as_number(unsigned fd) {
     return fd > INT_MAX - 1 ? INT_MAX - 1 : (int)fd;
 }
 
-/* What served descriptors that the kernel has just closed. */
-static void drop_range(unsigned first, unsigned last) {
+/* Those of a range that have a twin. */
+static void each_in_range(unsigned first, unsigned last, void (*call)(int fd, table_word word)) {
     for (int hidden = table_previous(TABLE_HIDDEN, TABLE_NOBODY); hidden >= 0;
          hidden = table_previous(TABLE_HIDDEN, hidden)) {
-        int fd = table_other(table_get(hidden));
-        if (!table_is_number(fd) || (unsigned)fd < first || (unsigned)fd > last) {
+        int fd = table_serves(table_get(hidden));
+        if (fd < 0 || (unsigned)fd < first || (unsigned)fd > last) {
             continue;
         }
         table_word word = table_get(fd);
         if (table_kind(word) == TABLE_DATA && table_other(word) == hidden) {
-            reference_drop(fd, word);
+            call(fd, word);
         }
     }
 }
 
-int wrap_close_range(unsigned first, unsigned last, int flags) {
-    if (first > last) {
-        return real.close_range(first, last, flags);
-    }
+static void now_close_on_exec(int fd, table_word word) {
+    (void)word;
+    reference_close_on_exec(fd, true);
+}
+
+/* The parts of a range that lie between the hidden ones. */
+static int close_between(unsigned first, unsigned last, int flags) {
     unsigned end = last;
     for (int hidden = table_previous(TABLE_HIDDEN, as_number(last) + 1);
          hidden >= 0 && (unsigned)hidden >= first; hidden = table_previous(TABLE_HIDDEN, hidden)) {
@@ -74,20 +79,28 @@ int wrap_close_range(unsigned first, unsigned last, int flags) {
         }
         end = (unsigned)hidden - 1;
     }
-    if (first <= end && real.close_range(first, end, flags) < 0) {
-        return -1;
+    return first <= end ? real.close_range(first, end, flags) : 0;
+}
+
+int wrap_close_range(unsigned first, unsigned last, int flags) {
+    if (first > last || table_previous(TABLE_HIDDEN, TABLE_NOBODY) < 0) {
+        return real.close_range(first, last, flags);
     }
-    if (!(flags & RANGE_CLOSE_ON_EXEC)) {
-        drop_range(first, last);
+    gate_close(); /* or a thread might make a new one meanwhile */
+    int result = close_between(first, last, flags);
+    gate_open();
+    if (result == 0) {
+        each_in_range(first, last,
+                      flags & RANGE_CLOSE_ON_EXEC ? now_close_on_exec : reference_drop);
     }
-    return 0;
+    return result;
 }
 
 void wrap_closefrom(int first) {
     int hidden = table_previous(TABLE_HIDDEN, TABLE_NOBODY);
     if (hidden < 0 || hidden < first) {
         real.closefrom(first);
-        drop_range((unsigned)(first < 0 ? 0 : first), UINT_MAX);
+        each_in_range((unsigned)(first < 0 ? 0 : first), UINT_MAX, reference_drop);
         return;
     }
     int saved = errno;
@@ -97,7 +110,7 @@ void wrap_closefrom(int first) {
         for (int fd = first < 0 ? 0 : first; fd <= hidden; fd++) {
             (void)wrap_close(fd);
         }
-        drop_range((unsigned)hidden + 1, UINT_MAX);
+        each_in_range((unsigned)hidden + 1, UINT_MAX, reference_drop);
     }
     errno = saved;
 }

@@ -1,12 +1,19 @@
 /*
- * dup, dup2, dup3 and fcntl: a copy of a locked file's descriptor is a
+ * dup, dup2, dup3, fcntl and ioctl: a copy of a locked file's descriptor is a
  * reference like the first (contract H3). The new twin is there before the copy
- * is, so that a thread that closes the original meanwhile releases nothing.
+ * is, so that a thread that closes the original meanwhile releases nothing; and
+ * both come behind the gate, so that no child of a fork has one of them alone.
+ *
+ * Hidden descriptors are not there for the program: what it says of their
+ * flags is heard, and not done (loops that set close-on-exec everywhere would
+ * end the hold of standard output at exec).
  */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdarg.h>
+#include <sys/ioctl.h>
 
+#include "shim/gate.h"
 #include "shim/hidden.h"
 #include "shim/hold.h"
 #include "shim/real.h"
@@ -14,65 +21,97 @@
 #include "shim/say.h"
 #include "shim/wrap.h"
 
-/* A copy to whatever number is free has come back as `fd`, or -1. */
-static int copied(int fd, int twin, bool close_on_exec) {
+static bool is_data(int fd) {
+    return table_kind(table_get(fd)) == TABLE_DATA;
+}
+
+/* A copy in the making. */
+struct copy {
+    struct gate gate;
+    int twin; /* for it; -1 */
+};
+
+static struct copy copy_begin(int from) {
+    struct copy copy = {.gate = {.entered = false}, .twin = -1};
+    if (is_data(from)) {
+        copy.gate = gate_enter();
+        copy.twin = reference_another_twin(table_get(from));
+    }
+    return copy;
+}
+
+/* It has come back as `fd`, or -1. */
+static int copy_end(struct copy copy, int fd, bool close_on_exec) {
     int saved = errno;
     if (fd >= 0) {
-        reference_set(fd, twin, close_on_exec);
+        reference_set(fd, copy.twin, close_on_exec);
         say_number_duplicated(fd);
     } else {
-        hold_drop(twin);
+        hold_drop(copy.twin);
     }
+    gate_leave(copy.gate);
     errno = saved;
     return fd;
 }
 
 int wrap_dup(int fd) {
-    int twin = reference_another_twin(table_get(fd));
-    return copied(real.dup(fd), twin, false);
+    struct copy copy = copy_begin(fd);
+    return copy_end(copy, real.dup(fd), false);
 }
 
-/* Before a copy onto the number `to`: makes way there. */
-static int before_copy_onto(int from, int to) {
-    if (from == to) {
-        return -1;
+/* A copy onto the number `to`, which may be one of ours: makes way there. What
+ * the number was is closed by the copy, and its reference goes after it. */
+static struct copy copy_begin_onto(int from, int to) {
+    struct copy copy = {.gate = {.entered = false}, .twin = -1};
+    if (from != to) {
+        hidden_move_away(to);
+        copy = copy_begin(from);
+        if (!copy.gate.entered && is_data(to)) {
+            copy.gate = gate_enter();
+        }
     }
-    hidden_move_away(to);
-    return reference_another_twin(table_get(from));
+    return copy;
 }
 
-/* After it: what `to` was is closed, and its reference goes. */
-static int after_copy_onto(int from, int to, int twin, int result, bool close_on_exec) {
-    return from == to ? result : copied(result, twin, close_on_exec);
+static int copy_end_onto(struct copy copy, int from, int to, int result, bool close_on_exec) {
+    return from == to ? result : copy_end(copy, result, close_on_exec);
 }
 
 int wrap_dup2(int from, int to) {
-    int twin = before_copy_onto(from, to);
-    return after_copy_onto(from, to, twin, real.dup2(from, to), false);
+    struct copy copy = copy_begin_onto(from, to);
+    return copy_end_onto(copy, from, to, real.dup2(from, to), false);
 }
 
 int wrap_dup3(int from, int to, int flags) {
-    int twin = before_copy_onto(from, to);
-    return after_copy_onto(from, to, twin, real.dup3(from, to, flags), flags & O_CLOEXEC);
+    struct copy copy = copy_begin_onto(from, to);
+    return copy_end_onto(copy, from, to, real.dup3(from, to, flags), flags & O_CLOEXEC);
 }
 
 #ifdef __GLIBC__
 int wrap___dup2(int from, int to) {
-    int twin = before_copy_onto(from, to);
-    return after_copy_onto(from, to, twin, real.__dup2(from, to), false);
+    struct copy copy = copy_begin_onto(from, to);
+    return copy_end_onto(copy, from, to, real.__dup2(from, to), false);
 }
 #endif
 
 typedef int real_fcntl(int fd, int command, ...);
 
 static int fcntl_any(int fd, int command, void *argument, real_fcntl *call) {
+    bool hidden = table_kind(table_get(fd)) == TABLE_HIDDEN;
     switch (command) {
     case F_DUPFD:
     case F_DUPFD_CLOEXEC: {
-        int twin = reference_another_twin(table_get(fd));
-        return copied(call(fd, command, argument), twin, command == F_DUPFD_CLOEXEC);
+        struct copy copy = copy_begin(fd);
+        return copy_end(copy, call(fd, command, argument), command == F_DUPFD_CLOEXEC);
+    }
+    case F_GETFD: {
+        int result = call(fd, command, argument);
+        return hidden && result >= 0 ? FD_CLOEXEC : result;
     }
     case F_SETFD: {
+        if (hidden) {
+            return 0;
+        }
         int result = call(fd, command, argument);
         if (result == 0) {
             reference_close_on_exec(fd, (long)argument & FD_CLOEXEC);
@@ -107,3 +146,19 @@ int wrap___fcntl(int fd, int command, ...) {
     return fcntl_any(fd, command, argument, real.__fcntl);
 }
 #endif
+
+/* The other way to set close-on-exec (Python's). */
+int wrap_ioctl(int fd, IOCTL_REQUEST request, ...) {
+    ARGUMENT(request)
+    if (request != FIOCLEX && request != FIONCLEX) {
+        return real.ioctl(fd, request, argument);
+    }
+    if (table_kind(table_get(fd)) == TABLE_HIDDEN) {
+        return 0;
+    }
+    int result = real.ioctl(fd, request, argument);
+    if (result == 0) {
+        reference_close_on_exec(fd, request == FIOCLEX);
+    }
+    return result;
+}

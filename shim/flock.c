@@ -61,8 +61,8 @@ static void unlocked(int fd, table_word word) {
     for (int hidden = table_previous(TABLE_HIDDEN, TABLE_NOBODY); hidden >= 0;
          hidden = table_previous(TABLE_HIDDEN, hidden)) {
         table_word held = table_get(hidden);
-        int served = table_other(held);
-        if (table_is_number(served) && table_id(hidden, held, &other) && sidecar_same(id, other)) {
+        int served = table_serves(held);
+        if (served >= 0 && table_id(hidden, held, &other) && sidecar_same(id, other)) {
             reference_drop(served, table_get(served));
         }
     }

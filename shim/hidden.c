@@ -1,36 +1,41 @@
 #include "shim/hidden.h"
 
 #include <errno.h>
+#include <stdatomic.h>
 #include <sys/resource.h>
 
 #include "lib/sys_linux.h"
+#include "shim/gate.h"
+#include "shim/say.h"
 
-#define HIGHEST 1024
-#define BLOCK 64 /* numbers that are tried together */
-#define STDIO 3  /* fixed places at the top, for descriptors 0 to 2 */
-#define MARK 61  /* a real-time signal that nobody gives to F_SETSIG for long */
+#define PLACES 16 /* at the top, for the twins of 0 to 2; fewer where all are few */
+
+/* Real-time signals that nobody gives to F_SETSIG for long. */
+#define MARK_STDIO 61
+#define MARK_ALL 60
+#define MARK_NONE 59
 
 static const struct sidecar_id NO_ID;
+
+/* Whether a hold may have another mark than that of inherit=stdio. */
+static atomic_bool marks_differ;
 
 static int soft_limit(void) {
     struct rlimit limit;
     if (SYS_CALL(SYS_prlimit64, 0, RLIMIT_NOFILE, NULL, &limit, 0, 0) < 0 ||
-        limit.rlim_cur > HIGHEST) {
-        return HIGHEST;
+        limit.rlim_cur > HIDDEN_END) {
+        return HIDDEN_END;
     }
     return (int)limit.rlim_cur;
-}
-
-static bool is_open(int fd) {
-    return sys_fcntl(fd, F_GETFD, 0) >= 0;
 }
 
 /* The lowest free number of the highest block that has one, under the places
  * for stdio; then any other number. */
 static int duplicate_high(int from) {
     int limit = soft_limit();
-    int end = limit - STDIO;
-    for (int low = end - BLOCK; low > limit / 2; low -= BLOCK) {
+    int end = limit - (limit >= 8 * PLACES ? PLACES : 4);
+    int block = limit / 16 > 0 ? limit / 16 : 1;
+    for (int low = end - block; low > limit / 2; low -= block) {
         int fd = sys_fcntl(from, F_DUPFD_CLOEXEC, low);
         if (fd >= 0 && fd < end) {
             return fd;
@@ -42,28 +47,25 @@ static int duplicate_high(int from) {
         }
     }
     int fd = sys_fcntl(from, F_DUPFD_CLOEXEC, limit);
-    for (int low = limit / 2; fd < 0 && low > STDIO; low /= 2) {
+    for (int low = limit / 2; fd < 0 && low > HIDDEN_STDIO; low /= 2) {
         fd = sys_fcntl(from, F_DUPFD_CLOEXEC, low);
     }
     return fd;
 }
 
 int hidden_make(int from, enum table_mode mode, struct sidecar_id id) {
+    struct gate gate = gate_enter();
     int fd = duplicate_high(from);
-    if (fd < 0) {
-        return fd;
-    }
     table_word before;
-    if (!table_put(fd, TABLE_HIDDEN, mode, TABLE_NOBODY, id, &before)) {
+    if (fd >= 0 && !table_put(fd, TABLE_HIDDEN, mode, table_transit(), id, &before)) {
         (void)sys_close(fd);
-        return -ENOMEM;
+        fd = -ENOMEM;
     }
+    gate_leave(gate);
     return fd;
 }
 
-/* Somebody may have closed it with a raw system call and the number may be a
- * file of the program's by now. */
-static bool still_ours(int fd, table_word word) {
+bool hidden_is_ours(int fd, table_word word) {
     struct sidecar_id id;
     struct sys_stat stat;
     if (!table_id(fd, word, &id) || sys_fstat(fd, &stat) < 0) {
@@ -72,22 +74,30 @@ static bool still_ours(int fd, table_word word) {
     return table_mode(word) == MODE_NOTHING || sidecar_same(sidecar_id_of(&stat), id);
 }
 
-void hidden_close(int fd) {
-    table_word word = table_get(fd);
-    if (table_kind(word) != TABLE_HIDDEN) {
-        return;
-    }
-    if (still_ours(fd, word)) {
+static void close_word(int fd, table_word word) {
+    if (hidden_is_ours(fd, word)) {
         (void)sys_close(fd);
     }
     (void)table_change(fd, word, TABLE_NONE, MODE_NOTHING, 0, NO_ID);
 }
 
-void hidden_mark(int fd, int other) {
+void hidden_close(int fd) {
     table_word word = table_get(fd);
-    struct sidecar_id id;
-    if (table_kind(word) == TABLE_HIDDEN && table_id(fd, word, &id)) {
-        (void)table_change(fd, word, TABLE_HIDDEN, table_mode(word), other, id);
+    if (table_kind(word) == TABLE_HIDDEN) {
+        close_word(fd, word);
+    }
+}
+
+void hidden_release(int fd, int program_fd) {
+    table_word word = table_get(fd);
+    if (table_serves(word) == program_fd) {
+        close_word(fd, word);
+    }
+}
+
+void hidden_heal(int fd, table_word word) {
+    if (!hidden_is_ours(fd, word)) {
+        (void)table_change(fd, word, TABLE_NONE, MODE_NOTHING, 0, NO_ID);
     }
 }
 
@@ -103,117 +113,179 @@ int hidden_find_marked(struct sidecar_id id, int other) {
     return -1;
 }
 
-void hidden_set_mode(int fd, enum table_mode mode) {
+static void change(int fd, enum table_mode mode, int other) {
     table_word word = table_get(fd);
     struct sidecar_id id;
     if (table_kind(word) == TABLE_HIDDEN && table_id(fd, word, &id)) {
-        (void)table_change(fd, word, TABLE_HIDDEN, mode, table_other(word), id);
+        (void)table_change(fd, word, TABLE_HIDDEN, mode, other, id);
     }
 }
 
-static int place_of(int program_fd) {
-    return soft_limit() - 1 - program_fd;
+void hidden_set_mode(int fd, enum table_mode mode) {
+    change(fd, mode, table_other(table_get(fd)));
 }
 
-/* Whether the fixed place may be overwritten: free, or the last twin of this
- * same descriptor. */
-static bool place_is_free(int place, int program_fd) {
-    table_word word = table_get(place);
-    if (table_kind(word) == TABLE_HIDDEN) {
-        return table_other(word) == program_fd;
-    }
-    return !is_open(place);
+void hidden_mark(int fd, int other) {
+    change(fd, table_mode(table_get(fd)), other);
 }
 
-int hidden_serve(int fd, int program_fd, bool close_on_exec) {
-    table_word word = table_get(fd), before;
-    struct sidecar_id id;
-    if (!table_id(fd, word, &id)) {
-        return fd;
+void hidden_set_inherit(int fd, enum rule_inherit inherit) {
+    if (inherit != INHERIT_STDIO) {
+        atomic_store_explicit(&marks_differ, true, memory_order_relaxed);
+        (void)sys_fcntl(fd, F_SETSIG, inherit == INHERIT_ALL ? MARK_ALL : MARK_NONE);
     }
-    if (program_fd >= STDIO) {
-        (void)table_change(fd, word, TABLE_HIDDEN, table_mode(word), program_fd, id);
-        return fd;
+}
+
+enum rule_inherit hidden_inherit(int fd) {
+    if (!atomic_load_explicit(&marks_differ, memory_order_relaxed)) {
+        return INHERIT_STDIO;
     }
-    (void)sys_fcntl(fd, F_SETSIG, MARK);
-    int place = place_of(program_fd);
-    int flags = close_on_exec ? O_CLOEXEC : 0;
-    if (place > fd && place_is_free(place, program_fd) && sys_dup3(fd, place, flags) >= 0 &&
-        table_put(place, TABLE_HIDDEN, table_mode(word), program_fd, id, &before)) {
-        hidden_close(fd);
-        return place;
+    int mark = sys_fcntl(fd, F_GETSIG, 0);
+    return mark == MARK_ALL ? INHERIT_ALL : mark == MARK_NONE ? INHERIT_NONE : INHERIT_STDIO;
+}
+
+bool hidden_is_marked(int fd, enum rule_inherit *ret_inherit) {
+    int mark = sys_fcntl(fd, F_GETSIG, 0);
+    if (mark != MARK_STDIO && mark != MARK_ALL && mark != MARK_NONE) {
+        return false;
     }
-    /* The program sits there itself. The hold still survives exec, but the
-     * program after it will not find it and keeps it to its end. */
+    if (mark != MARK_STDIO) {
+        atomic_store_explicit(&marks_differ, true, memory_order_relaxed);
+    }
+    *ret_inherit = hidden_inherit(fd);
+    return true;
+}
+
+/* A duplicate at a number that says whom it serves. Never onto a number that
+ * is in use: F_DUPFD gives another then. */
+static int duplicate_to_place(int from, int program_fd) {
+    int limit = soft_limit();
+    int place = limit - 1;
+    while (HIDDEN_PLACE(place) != program_fd) {
+        place--;
+    }
+    for (; place > limit / 2; place -= 4) {
+        int fd = sys_fcntl(from, F_DUPFD_CLOEXEC, place);
+        if (fd == place) {
+            return fd;
+        }
+        if (fd >= 0) {
+            (void)sys_close(fd);
+        } else if (fd != -EMFILE && fd != -EINVAL) {
+            return fd;
+        }
+    }
+    return -EMFILE;
+}
+
+/* What the twin's own flag has to be. */
+static bool keeps_over_exec(int program_fd, bool close_on_exec, enum rule_inherit inherit) {
+    return !close_on_exec &&
+           (inherit == INHERIT_ALL || (inherit == INHERIT_STDIO && program_fd < HIDDEN_STDIO));
+}
+
+static void set_close_on_exec(int fd, bool close_on_exec) {
     (void)sys_fcntl(fd, F_SETFD, close_on_exec ? FD_CLOEXEC : 0);
-    (void)table_change(fd, word, TABLE_HIDDEN, table_mode(word), program_fd, id);
+}
+
+/* A copy in the place for program_fd, in the table as its twin; or an error:
+ * then the hold still survives exec, and is found by the file's name. */
+static int make_placed(int from, table_word word, int program_fd) {
+    table_word before;
+    struct sidecar_id id;
+    if (!table_id(from, word, &id)) {
+        return -ENOENT;
+    }
+    int fd = duplicate_to_place(from, program_fd);
+    if (fd >= 0 && !table_put(fd, TABLE_HIDDEN, table_mode(word), program_fd, id, &before)) {
+        (void)sys_close(fd);
+        return -ENOMEM;
+    }
     return fd;
 }
 
-void hidden_move_away(int fd) {
-    table_word word = table_get(fd), served;
+int hidden_serve(int fd, int program_fd, bool close_on_exec) {
+    struct gate gate = gate_enter();
+    enum rule_inherit inherit = hidden_inherit(fd);
+    int twin = -1;
+    if (inherit == INHERIT_STDIO && program_fd < HIDDEN_STDIO) {
+        (void)sys_fcntl(fd, F_SETSIG, MARK_STDIO);
+        twin = make_placed(fd, table_get(fd), program_fd);
+    }
+    if (twin >= 0) {
+        hidden_close(fd);
+    } else {
+        twin = fd;
+        change(fd, table_mode(table_get(fd)), program_fd);
+    }
+    if (keeps_over_exec(program_fd, close_on_exec, inherit)) {
+        set_close_on_exec(twin, false);
+    }
+    gate_leave(gate);
+    return twin;
+}
+
+void hidden_follow(int fd, int program_fd, bool close_on_exec) {
+    enum rule_inherit inherit = hidden_inherit(fd);
+    if (program_fd < HIDDEN_STDIO || inherit == INHERIT_ALL) {
+        set_close_on_exec(fd, !keeps_over_exec(program_fd, close_on_exec, inherit));
+    }
+}
+
+/* There is no number for it any more. A mapping keeps the lock without one, to
+ * the end of the process: rather too long than not long enough. */
+static void keep_without_number(int fd) {
+    (void)sys_map_file(fd);
+    TEXT(line, 256);
+    text_put(&line, "no descriptor is left; a lock stays until this process ends; raise the limit "
+                    "on open files (ulimit -n)");
+    say(&line);
+}
+
+static int make_moved(int fd, table_word word, int flags) {
     struct sidecar_id id;
-    if (table_kind(word) != TABLE_HIDDEN || !table_id(fd, word, &id)) {
+    int program_fd = table_serves(word), moved = -1;
+    if (!table_id(fd, word, &id)) {
+        return -ENOENT;
+    }
+    if (program_fd >= 0 && program_fd < HIDDEN_STDIO) {
+        moved = make_placed(fd, word, program_fd);
+    }
+    if (moved < 0) {
+        moved = hidden_make(fd, table_mode(word), id);
+        if (moved >= 0) {
+            change(moved, table_mode(word), table_other(word));
+        }
+    }
+    if (moved >= 0 && !(flags & FD_CLOEXEC)) {
+        set_close_on_exec(moved, false);
+    }
+    return moved;
+}
+
+void hidden_move_away(int fd) {
+    table_word word = table_get(fd);
+    if (table_kind(word) != TABLE_HIDDEN) {
         return;
     }
+    struct gate gate = gate_enter();
+    int program_fd = table_serves(word);
     int flags = sys_fcntl(fd, F_GETFD, 0);
-    int moved = hidden_make(fd, table_mode(word), id);
-    if (moved < 0) {
-        return; /* no number left: the hold ends, the program gets its number */
-    }
-    if (!(flags & FD_CLOEXEC)) {
-        (void)sys_fcntl(moved, F_SETFD, 0);
-    }
-    int program_fd = table_other(word);
-    if (!table_is_number(program_fd)) {
-        hidden_mark(moved, program_fd);
-    } else {
-        served = table_get(program_fd);
-        table_word now = table_get(moved);
-        if (table_kind(served) != TABLE_DATA || table_other(served) != fd ||
-            !table_change(moved, now, TABLE_HIDDEN, table_mode(word), program_fd, id) ||
-            !table_change(program_fd, served, TABLE_DATA, table_mode(served), moved, id)) {
-            hidden_close(moved); /* it was released meanwhile */
+    if (flags >= 0 && hidden_is_ours(fd, word)) {
+        int moved = make_moved(fd, word, flags);
+        if (moved < 0) {
+            keep_without_number(fd);
+        } else if (program_fd >= 0) {
+            table_word served = table_get(program_fd);
+            if (table_kind(served) != TABLE_DATA || table_other(served) != fd ||
+                !table_change(program_fd, served, TABLE_DATA, table_mode(served), moved, NO_ID)) {
+                hidden_close(moved); /* it was released meanwhile */
+            }
         }
+        (void)sys_close(fd);
     }
     (void)table_change(fd, word, TABLE_NONE, MODE_NOTHING, 0, NO_ID);
-}
-
-/* Under the shim a program may find the mark although its descriptor is no
- * file any more: popen of a program whose stdout was one. */
-static void pick_up(int place, int program_fd) {
-    if (sys_fcntl(place, F_GETSIG, 0) != MARK) {
-        return;
-    }
-    struct sys_stat sidecar, data;
-    if (sys_fstat(place, &sidecar) < 0 || !S_ISREG(sidecar.mode)) {
-        return;
-    }
-    if (sys_fstat(program_fd, &data) < 0 || !S_ISREG(data.mode)) {
-        (void)sys_close(place);
-        return;
-    }
-    struct sidecar_id id = sidecar_id_of(&sidecar);
-    int access = sys_fcntl(program_fd, F_GETFL, 0);
-    bool shared = access >= 0 && (access & O_ACCMODE) == O_RDONLY;
-    /* A reader may hold it exclusively (readers=exclusive): asking for the
-     * shared lock would give that up, asking for nothing is always right, and
-     * an upgrade of what is exclusive already is harmless. */
-    enum table_mode mode = shared ? MODE_SHARED : MODE_EXCLUSIVE;
-    table_word before;
-    if (table_put(place, TABLE_HIDDEN, mode, program_fd, id, &before)) {
-        (void)table_put(program_fd, TABLE_DATA, mode, place, id, &before);
-    }
-}
-
-void hidden_pick_up(void) {
-    int limit = soft_limit();
-    for (int fd = 0; fd < STDIO; fd++) {
-        pick_up(HIGHEST - 1 - fd, fd);
-        if (limit < HIGHEST) {
-            pick_up(limit - 1 - fd, fd);
-        }
-    }
+    gate_leave(gate);
 }
 
 int hidden_find(struct sidecar_id id, int except, table_word *ret_word) {
@@ -227,6 +299,11 @@ int hidden_find(struct sidecar_id id, int except, table_word *ret_word) {
             continue;
         }
         if (found < 0 || table_mode(word) > table_mode(*ret_word)) {
+            /* What threads of our parent have opened since we were vforked is
+             * in the table that we share, but we do not have it. */
+            if (table_is_foreign() && !hidden_is_ours(fd, word)) {
+                continue;
+            }
             found = fd;
             *ret_word = word;
         }

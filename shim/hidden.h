@@ -2,11 +2,15 @@
  * Hidden descriptors: the shim's own, where the program does not look.
  *
  * They lie just under the lower of 1024 and the soft limit (contract T2), are
- * close-on-exec and known in the table (table.h). Those that serve descriptors
- * 0 to 2 have fixed places at the very top, survive exec together with the
- * descriptor that they serve, and carry a mark that the program after exec can
- * see: F_SETSIG lives in the open file description and does nothing without
- * O_ASYNC (fcntl(2)).
+ * close-on-exec and known in the table (table.h).
+ *
+ * What survives exec carries a mark that the program after exec can see:
+ * F_SETSIG lives in the open file description and does nothing without O_ASYNC
+ * (fcntl(2)). It also says what the rule's inherit= was, so that a hold is
+ * treated alike in all processes that share it. The twins of descriptors 0 to 2
+ * survive exec together with what they serve; each has a number that is 0 to 2
+ * too, modulo 4, at the very top: so the program after exec sees whose it is,
+ * whatever has become of the limit meanwhile (pickup.h).
  *
  * Thread-, fork- and signal-safe like the table; errno untouched.
  */
@@ -15,14 +19,31 @@
 
 #include <stdbool.h>
 
+#include "config/rules.h"
 #include "shim/table.h"
 
-/* Duplicates `from` to a hidden number. The caller owns it until it serves a
- * program's descriptor. Returns the number or a negative errno value. */
+#define HIDDEN_END 1024 /* they are all below, as long as there is room */
+#define HIDDEN_STDIO 3  /* descriptors 0 to 2 */
+/* Whom a number with a mark serves: 0 to 2, or 3 for none of them. */
+#define HIDDEN_PLACE(number) ((number)&3)
+
+/* Duplicates `from` to a hidden number. The calling thread owns it (in transit)
+ * until it serves a program's descriptor. Returns the number or a negative
+ * errno value. */
 int hidden_make(int from, enum table_mode mode, struct sidecar_id id);
 
 /* Closes a hidden descriptor, if it is still ours. */
 void hidden_close(int fd);
+
+/* The same only if it serves this descriptor of the program. */
+void hidden_release(int fd, int program_fd);
+
+/* Whether it is still what the table says: somebody may have closed it with a
+ * raw system call, and the number may be a file of the program's by now. */
+bool hidden_is_ours(int fd, table_word word);
+
+/* Forgets a word whose descriptor is not ours any more. */
+void hidden_heal(int fd, table_word word);
 
 /* Sets what a hidden descriptor holds. */
 void hidden_set_mode(int fd, enum table_mode mode);
@@ -31,17 +52,25 @@ void hidden_set_mode(int fd, enum table_mode mode);
  * finds the one of this sidecar that does, -1 for none. */
 void hidden_mark(int fd, int other);
 int hidden_find_marked(struct sidecar_id id, int other);
+/* What becomes of the hold at exec and fork (rule option inherit=). Set once the
+ * lock is there; read from the description itself. */
+void hidden_set_inherit(int fd, enum rule_inherit inherit);
+enum rule_inherit hidden_inherit(int fd);
+
+/* Whether it has the mark of one of ours: what came through exec. */
+bool hidden_is_marked(int fd, enum rule_inherit *ret_inherit);
 
 /* Ties a hidden descriptor to the program's `fd`: places it (0 to 2) and says
  * so in the table, but not yet in the word of `fd`. Returns its number, which
  * may have changed. */
 int hidden_serve(int fd, int program_fd, bool close_on_exec);
 
-/* Makes way for the program, which wants this number for itself. */
-void hidden_move_away(int fd);
+/* The program's descriptor changed its close-on-exec flag. */
+void hidden_follow(int fd, int program_fd, bool close_on_exec);
 
-/* Takes over what the program before exec left for descriptors 0 to 2. */
-void hidden_pick_up(void);
+/* Makes way for the program, which wants this number for itself: afterwards it
+ * is free. Flags are kept. */
+void hidden_move_away(int fd);
 
 /* A hidden descriptor that holds this sidecar for this process, other than
  * `except`; with the word that it had. -1 when there is none. */

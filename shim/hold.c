@@ -5,8 +5,12 @@
 
 #include "lib/clock.h"
 #include "lib/sidecar.h"
+#include "shim/belongs.h"
 #include "shim/failure.h"
+#include "shim/fork.h"
+#include "shim/gate.h"
 #include "shim/hidden.h"
+#include "shim/reference.h"
 #include "shim/upgrade.h"
 #include "shim/wait.h"
 
@@ -20,10 +24,6 @@ struct attempt {
 };
 
 enum round { ROUND_AGAIN = 0, ROUND_DONE = 1 };
-
-/* The hidden descriptor that this thread is about to lock. A handler may run
- * between; it saves and restores it like errno. */
-static _Thread_local int in_the_making __attribute__((tls_model("initial-exec"))) = -1;
 
 static int operation(const struct attempt *attempt) {
     return attempt->exclusive ? LOCK_EX : LOCK_SH;
@@ -60,19 +60,20 @@ static int let_finish(const struct attempt *attempt) {
 }
 
 /* Shares a hold that this process has, through its hidden descriptor. */
-static int join(struct attempt *attempt, int own, enum table_mode mode) {
+static int join(struct attempt *attempt, int own, table_word word) {
+    enum table_mode mode = table_mode(word);
     if (mode == MODE_WAITING_SHARED && attempt->exclusive) {
         return let_finish(attempt);
     }
     int r = adopt(attempt, own, mode);
-    if (r == -EBADF) {
-        return ROUND_AGAIN;
-    }
-    if (r < 0) {
+    if (r < 0 && r != -EBADF) {
         return r;
     }
-    if (!is_same_sidecar(attempt->twin, attempt->id)) {
+    if (r == -EBADF || !is_same_sidecar(attempt->twin, attempt->id)) {
+        /* Let go meanwhile; or closed behind our back, then the table still
+         * says that we have it. */
         give_up(attempt);
+        hidden_heal(own, word);
         return ROUND_AGAIN;
     }
     if (mode == MODE_EXCLUSIVE || (mode == MODE_SHARED && !attempt->exclusive)) {
@@ -179,31 +180,31 @@ static int open_sidecar(struct attempt *attempt, int *ret_fd) {
 
 static int one_round(struct attempt *attempt) {
     int fd;
+    table_word word;
+    struct gate gate = gate_enter();
     int r = open_sidecar(attempt, &fd);
     if (r < 0) {
+        gate_leave(gate);
         bool nobody_has_it = r == -ENOENT && attempt->target->only_existing;
         return nobody_has_it ? ROUND_DONE : r;
     }
-    table_word word;
     int own = hidden_find(attempt->id, -1, &word);
     if (own < 0) {
         r = adopt(attempt, fd, attempt->exclusive ? MODE_WAITING_EXCLUSIVE : MODE_WAITING_SHARED);
     }
     (void)sys_close(fd);
+    gate_leave(gate);
     if (own >= 0) {
-        return join(attempt, own, table_mode(word));
+        return join(attempt, own, word);
     }
     if (r < 0) {
         return r;
     }
-    int outer = in_the_making;
-    in_the_making = attempt->twin;
-    r = lock(attempt);
-    in_the_making = outer;
-    return r;
+    return lock(attempt);
 }
 
 int hold_take(struct target *target, bool exclusive, int *ret_twin) {
+    fork_notice();
     struct attempt attempt = {.target = target,
                               .exclusive = exclusive,
                               .until = clock_after(target->rule->options.timeout),
@@ -213,6 +214,9 @@ int hold_take(struct target *target, bool exclusive, int *ret_twin) {
         r = one_round(&attempt);
     }
     if (r == ROUND_DONE) {
+        if (attempt.twin >= 0) {
+            hidden_set_inherit(attempt.twin, target->rule->options.inherit);
+        }
         *ret_twin = attempt.twin;
         return 0;
     }
@@ -244,12 +248,36 @@ int hold_keep(struct target *target, int twin) {
     return 0;
 }
 
-void hold_after_fork(void) {
+/* Whether what it served is closed, or about to be: a thread that is not here
+ * was closing it. */
+static bool is_gone(int hidden, int fd) {
+    table_word word = table_get(fd);
+    if (table_kind(word) != TABLE_DATA || table_other(word) != hidden) {
+        return true;
+    }
+    return table_mode(word) == MODE_CLOSING && belongs(hidden, fd) == BELONGS_NOT;
+}
+
+/* Of other threads, or not to be had by more than one process. */
+static bool is_to_be_dropped(int fd, table_word word, bool had_others) {
+    int served = table_serves(word);
+    if (had_others &&
+        (served >= 0 ? is_gone(fd, served)
+                     : table_is_transit(word) && table_other(word) != table_transit())) {
+        return true;
+    }
+    return hidden_inherit(fd) == INHERIT_NONE;
+}
+
+void hold_after_fork(bool had_others) {
     for (int fd = table_previous(TABLE_HIDDEN, TABLE_NOBODY); fd >= 0;
          fd = table_previous(TABLE_HIDDEN, fd)) {
         table_word word = table_get(fd);
-        if (table_other(word) == TABLE_NOBODY && table_mode(word) < MODE_SHARED &&
-            fd != in_the_making) {
+        if (is_to_be_dropped(fd, word, had_others)) {
+            int served = table_serves(word);
+            if (served >= 0) {
+                reference_drop(served, table_get(served));
+            }
             hidden_close(fd);
         }
     }

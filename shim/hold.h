@@ -30,7 +30,8 @@ void hold_drop(int twin);
  * the negative errno value that the open fails with. */
 int hold_keep(struct target *target, int twin);
 
-/* In the child of a fork: threads that were waiting are not here. */
-void hold_after_fork(void);
+/* In the child of a fork: other threads, if there were any, and what they had in
+ * hand, are not here; holds with inherit=none stay with the parent. */
+void hold_after_fork(bool had_others);
 
 #endif

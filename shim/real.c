@@ -1,5 +1,6 @@
 #include <dlfcn.h>
 #include <errno.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <unistd.h>
 
@@ -66,6 +67,24 @@ static int raw_fcntl(int fd, int command, ...) {
     long argument = (long)va_arg(more, void *);
     va_end(more);
     return as_libc(sys_fcntl(fd, command, argument));
+}
+
+static int raw_ioctl(int fd, IOCTL_REQUEST request, ...) {
+    va_list more;
+    va_start(more, request);
+    void *argument = va_arg(more, void *);
+    va_end(more);
+    return as_libc((int)SYS_CALL(SYS_ioctl, fd, request, argument, 0, 0, 0));
+}
+
+static pid_t raw_fork(void) {
+    return as_libc((int)SYS_CALL(SYS_clone, SIGCHLD, 0, 0, 0, 0, 0));
+}
+
+/* Takes a stack and a function, which no raw call of ours can. */
+static int no_clone(int (*function)(void *), void *stack, int flags, void *argument, ...) {
+    (void)function, (void)stack, (void)flags, (void)argument;
+    return as_libc(-ENOSYS);
 }
 
 static int raw_flock(int fd, int operation) {
@@ -198,6 +217,9 @@ struct real real = {
     .dup2 = raw_dup2,
     .dup3 = raw_dup3,
     .fcntl = raw_fcntl,
+    .ioctl = raw_ioctl,
+    ._Fork = raw_fork,
+    .clone = no_clone,
     .flock = raw_flock,
     .rename = raw_rename,
     .renameat = raw_renameat,
@@ -224,6 +246,7 @@ struct real real = {
     .__dup2 = raw_dup2,
     .fcntl64 = raw_fcntl,
     .__fcntl = raw_fcntl,
+    .__clone = no_clone,
 #endif
 };
 

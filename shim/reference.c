@@ -1,6 +1,7 @@
 #include "shim/reference.h"
 
 #include "lib/sys_linux.h"
+#include "shim/gate.h"
 #include "shim/hidden.h"
 #include "shim/say.h"
 
@@ -9,13 +10,16 @@ static const struct sidecar_id NO_ID;
 /* What stood in a word that is no longer there. */
 static void forget(int fd, table_word word) {
     if (table_kind(word) == TABLE_DATA) {
-        hidden_close(table_other(word));
-    } else if (table_kind(word) == TABLE_HIDDEN && table_is_number(table_other(word))) {
+        hidden_release(table_other(word), fd);
+        return;
+    }
+    int served_fd = table_serves(word);
+    if (served_fd >= 0) {
         /* Ours was closed by somebody; the descriptor that it served has no
          * hold any more, and its word must not lead here. */
-        table_word served = table_get(table_other(word));
+        table_word served = table_get(served_fd);
         if (table_kind(served) == TABLE_DATA && table_other(served) == fd) {
-            (void)table_change(table_other(word), served, TABLE_NONE, MODE_NOTHING, 0, NO_ID);
+            (void)table_change(served_fd, served, TABLE_NONE, MODE_NOTHING, 0, NO_ID);
         }
     }
 }
@@ -26,21 +30,51 @@ void reference_set(int fd, int twin, bool close_on_exec) {
         reference_heal(fd);
         return;
     }
+    struct gate gate = gate_enter();
     twin = hidden_serve(twin, fd, close_on_exec);
-    if (!table_put(fd, TABLE_DATA, MODE_NOTHING, twin, NO_ID, &before)) {
-        return; /* no memory: the hold lasts to the end of the process */
+    if (table_put(fd, TABLE_DATA, MODE_NOTHING, twin, NO_ID, &before)) {
+        if (table_kind(before) != TABLE_DATA || table_other(before) != twin) {
+            forget(fd, before);
+        }
+    } else { /* no memory: the hold lasts to the end of the process */
+        hidden_mark(twin, TABLE_KEPT);
     }
-    if (table_kind(before) != TABLE_DATA || table_other(before) != twin) {
-        forget(fd, before);
+    gate_leave(gate);
+}
+
+table_word reference_closing(int fd, table_word word) {
+    while (table_kind(word) == TABLE_DATA && table_mode(word) != MODE_CLOSING) {
+        if (table_change(fd, word, TABLE_DATA, MODE_CLOSING, table_other(word), NO_ID)) {
+            return table_get(fd);
+        }
+        table_word now = table_get(fd);
+        if (now == word) {
+            break; /* a vforked child whose overlay is full */
+        }
+        word = now;
     }
+    return word;
 }
 
 void reference_drop(int fd, table_word word) {
-    if (table_kind(word) == TABLE_NONE || table_kind(word) == TABLE_HIDDEN) {
-        return;
-    }
-    if (table_change(fd, word, TABLE_NONE, MODE_NOTHING, 0, NO_ID)) {
-        forget(fd, word);
+    while (table_kind(word) != TABLE_NONE && table_kind(word) != TABLE_HIDDEN) {
+        if (table_change(fd, word, TABLE_NONE, MODE_NOTHING, 0, NO_ID)) {
+            forget(fd, word);
+            return;
+        }
+        table_word now = table_get(fd);
+        if (now == word) {
+            /* A vforked child whose overlay is full: what is closed needs no
+             * entry. */
+            forget(fd, word);
+            return;
+        }
+        /* Another thread has got the number as new, and has done it; or the
+         * twin has been moved away meanwhile, and it still is to be done. */
+        if (table_kind(now) != TABLE_DATA || table_mode(now) != MODE_CLOSING) {
+            return;
+        }
+        word = now;
     }
 }
 
@@ -59,7 +93,8 @@ int reference_another_twin(table_word word) {
     }
     int twin = table_other(word);
     table_word held = table_get(twin);
-    if (table_kind(held) != TABLE_HIDDEN || !table_id(twin, held, &id)) {
+    if (table_kind(held) != TABLE_HIDDEN || !table_id(twin, held, &id) ||
+        !hidden_is_ours(twin, held)) {
         return -1;
     }
     int another = hidden_make(twin, table_mode(held), id);
@@ -75,7 +110,7 @@ int reference_another_twin(table_word word) {
 
 void reference_close_on_exec(int fd, bool close_on_exec) {
     table_word word = table_get(fd);
-    if (fd <= 2 && table_kind(word) == TABLE_DATA) {
-        (void)sys_fcntl(table_other(word), F_SETFD, close_on_exec ? FD_CLOEXEC : 0);
+    if (table_kind(word) == TABLE_DATA) {
+        hidden_follow(table_other(word), fd, close_on_exec);
     }
 }

@@ -23,6 +23,10 @@
  * number had before is closed: whatever it served is gone. */
 void reference_set(int fd, int twin, bool close_on_exec);
 
+/* Before the real close of fd, which has `word`: the child of a fork in between
+ * has to know that it may be gone. Returns the word that it has now. */
+table_word reference_closing(int fd, table_word word);
+
 /* After the real close of fd, which had `word` before it. */
 void reference_drop(int fd, table_word word);
 
@@ -35,7 +39,8 @@ void reference_heal(int fd);
  * is said). */
 int reference_another_twin(table_word word);
 
-/* After fcntl(F_SETFD): the twin of descriptors 0 to 2 follows. */
+/* After the close-on-exec flag of fd was set: a twin that may survive exec
+ * follows. */
 void reference_close_on_exec(int fd, bool close_on_exec);
 
 #endif

@@ -1,15 +1,13 @@
 #include "shim/start.h"
 
 #include <errno.h>
-#include <pthread.h>
 #include <sys/auxv.h>
 #include <unistd.h>
 
-#include "lib/flock_wait.h"
 #include "lib/process_mark.h"
 #include "lib/sys_linux.h"
-#include "shim/hidden.h"
-#include "shim/hold.h"
+#include "shim/fork.h"
+#include "shim/pickup.h"
 #include "shim/real.h"
 #include "shim/say.h"
 
@@ -21,11 +19,6 @@ __attribute__((visibility("default"))) const char autolock_version[] = AUTOLOCK_
 
 _Atomic int start_state = START_NOT_YET;
 struct config start_config;
-
-static void after_fork_in_child(void) {
-    flock_wait_after_fork();
-    hold_after_fork();
-}
 
 static bool some_rule_locks(void) {
     for (size_t i = 0; i < start_config.rules.count; i++) {
@@ -59,15 +52,15 @@ void start_now(void) {
     }
     int saved = errno;
     real_find();
-    bool active = false;
+    bool active = false, picked_up = false;
     if (!getauxval(AT_SECURE)) {
         (void)process_mark();
         say_start(environ);
+        picked_up = pickup();
         active = load();
     }
-    if (active) {
-        (void)pthread_atfork(NULL, NULL, after_fork_in_child);
-        hidden_pick_up();
+    if (active || picked_up) {
+        fork_start();
     }
     atomic_store_explicit(&start_state, active ? START_ACTIVE : START_IDLE, memory_order_release);
     errno = saved;

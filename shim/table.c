@@ -9,7 +9,8 @@
 #define LEAF_BITS 12
 #define LEAF_SIZE (1u << LEAF_BITS)
 #define TOP_SIZE (1u << (31 - LEAF_BITS))
-#define OVERLAY_SIZE 24
+#define OVERLAY_SIZE 48
+#define KCMP_FILES 2 /* linux/kcmp.h */
 
 struct slot {
     _Atomic table_word word;
@@ -40,8 +41,23 @@ static _Thread_local struct {
     struct overlay_entry entries[OVERLAY_SIZE];
 } overlay __attribute__((tls_model("initial-exec")));
 
+bool table_shares_descriptors(pid_t other) {
+    return SYS_CALL(SYS_kcmp, sys_getpid(), other, KCMP_FILES, 0, 0, 0) == 0;
+}
+
 bool table_is_foreign(void) {
-    return sys_getpid() != process_mark();
+    pid_t owner = process_mark();
+    return sys_getpid() != owner && !table_shares_descriptors(owner);
+}
+
+int table_transit(void) {
+    static _Atomic unsigned threads;
+    static _Thread_local int mine __attribute__((tls_model("initial-exec")));
+    if (mine == 0) {
+        unsigned number = atomic_fetch_add_explicit(&threads, 1, memory_order_relaxed);
+        mine = TABLE_TRANSIT + (int)(number % (TABLE_MAPPED - TABLE_TRANSIT));
+    }
+    return mine;
 }
 
 /* The overlay, if it is the calling process's. */
@@ -65,6 +81,27 @@ static struct overlay_entry *overlay_find(int fd) {
     return NULL;
 }
 
+static struct slot *slot_of(int fd) {
+    if (fd < 0 || fd == TABLE_NOBODY) {
+        return NULL;
+    }
+    struct leaf *leaf = atomic_load_explicit(&top[fd >> LEAF_BITS], memory_order_acquire);
+    return leaf ? &leaf->slots[(unsigned)fd % LEAF_SIZE] : NULL;
+}
+
+/* An entry that says what the table says as well: that there is nothing. */
+static struct overlay_entry *overlay_needless(void) {
+    for (int i = 0; i < overlay.count; i++) {
+        const struct slot *slot = slot_of(overlay.entries[i].fd);
+        if (table_kind(overlay.entries[i].word) == TABLE_NONE &&
+            (!slot ||
+             table_kind(atomic_load_explicit(&slot->word, memory_order_relaxed)) == TABLE_NONE)) {
+            return &overlay.entries[i];
+        }
+    }
+    return NULL;
+}
+
 /* Full: what does not fit is not tracked; its hidden descriptor stays until
  * exec, so that a hold may end late, never early. */
 static bool overlay_put(int fd, table_word word, struct sidecar_id id) {
@@ -74,21 +111,14 @@ static bool overlay_put(int fd, table_word word, struct sidecar_id id) {
     }
     struct overlay_entry *entry = overlay_find(fd);
     if (!entry) {
-        if (overlay.count == OVERLAY_SIZE) {
+        entry =
+            overlay.count < OVERLAY_SIZE ? &overlay.entries[overlay.count++] : overlay_needless();
+        if (!entry) {
             return false;
         }
-        entry = &overlay.entries[overlay.count++];
     }
     *entry = (struct overlay_entry){.fd = fd, .word = word, .id = id};
     return true;
-}
-
-static struct slot *slot_of(int fd) {
-    if (fd < 0 || fd == TABLE_NOBODY) {
-        return NULL;
-    }
-    struct leaf *leaf = atomic_load_explicit(&top[fd >> LEAF_BITS], memory_order_acquire);
-    return leaf ? &leaf->slots[(unsigned)fd % LEAF_SIZE] : NULL;
 }
 
 static struct slot *slot_made(int fd) {

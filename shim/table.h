@@ -9,7 +9,9 @@
  *                 was given a reference; `other` is its hidden twin, a duplicate
  *                 of the locked descriptor of the sidecar
  *   TABLE_HIDDEN  a descriptor of ours; `other` is the program's descriptor that
- *                 it serves, or TABLE_NOBODY, TABLE_KEPT, TABLE_MAPPED
+ *                 it serves (table_serves), or says whose it is otherwise: a
+ *                 thread's that is in the middle of something (table_transit),
+ *                 or nobody's (TABLE_KEPT, TABLE_MAPPED)
  *   TABLE_PROGRAM a sidecar that the program has locked itself
  *
  * Each change takes a new generation, so that a word that was read is either
@@ -18,7 +20,8 @@
  * The table is mapped piece by piece, without malloc, and a child of fork gets
  * its copy. A child that shares our memory (vfork, clone) must not change it:
  * its words go to a small overlay of the calling thread, which is dropped when
- * another process looks at it.
+ * another process looks at it. A full overlay forgets what the kernel will tell
+ * anyway: that something is closed.
  *
  * Thread-, fork- and signal-safe; errno untouched.
  */
@@ -27,6 +30,7 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 #include "lib/sidecar.h"
 
@@ -39,16 +43,14 @@ enum table_mode {
     MODE_WAITING_EXCLUSIVE, /* (so that a second thread joins it) */
     MODE_SHARED,
     MODE_EXCLUSIVE,
+    MODE_CLOSING, /* of TABLE_DATA: a thread is closing the descriptor */
 };
 
+/* Values of `other` that are no descriptor: those are smaller. */
 #define TABLE_NOBODY 0x7fffffff
 #define TABLE_KEPT 0x7ffffffe   /* kept to the end of the process (hold=process) */
 #define TABLE_MAPPED 0x7ffffffd /* serves mappings of the file (mapping.h) */
-
-/* Whether `other` of a hidden descriptor is a descriptor of the program's. */
-static inline bool table_is_number(int other) {
-    return other < TABLE_MAPPED;
-}
+#define TABLE_TRANSIT 0x40000000
 
 /* kind:2 mode:3 other:31 generation:28 */
 typedef uint64_t table_word;
@@ -61,6 +63,20 @@ static inline enum table_mode table_mode(table_word word) {
 }
 static inline int table_other(table_word word) {
     return (int)(word >> 5 & 0x7fffffff);
+}
+
+/* The program's descriptor that a hidden one serves; -1 when none. */
+static inline int table_serves(table_word word) {
+    int other = table_other(word);
+    return table_kind(word) == TABLE_HIDDEN && other < TABLE_TRANSIT ? other : -1;
+}
+
+/* The value of `other` for what the calling thread has in hand. The child of a
+ * fork keeps what its own thread had, and drops other threads'. */
+int table_transit(void);
+static inline bool table_is_transit(table_word word) {
+    int other = table_other(word);
+    return table_kind(word) == TABLE_HIDDEN && other >= TABLE_TRANSIT && other < TABLE_MAPPED;
 }
 
 /* The word of a descriptor; one of kind TABLE_NONE when there is none. */
@@ -87,7 +103,12 @@ bool table_put(int fd, enum table_kind kind, enum table_mode mode, int other, st
  * falling order; -1 when there is none. */
 int table_previous(enum table_kind kind, int below);
 
-/* Whether the caller is a child that shares its parent's memory. One getpid. */
+/* Whether the caller is a child that shares its parent's memory, but not its
+ * descriptors (vfork, clone with CLONE_VM alone). One getpid. */
 bool table_is_foreign(void);
+
+/* Whether our descriptors are those of that process too (clone with
+ * CLONE_FILES). False where the kernel does not tell (kcmp(2)). */
+bool table_shares_descriptors(pid_t other);
 
 #endif

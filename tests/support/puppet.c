@@ -40,7 +40,7 @@ extern int __fcntl(int fd, int command, ...);
 char text[8192];
 char *words[16];
 static FILE *streams[1024];
-static const char *program;
+const char *program;
 
 long number(int i) {
     return words[i] ? strtol(words[i], NULL, 0) : 0;
@@ -342,9 +342,12 @@ static const struct command *find(const char *name) {
             return &commands[i];
         }
     }
-    for (const struct command *command = file_commands; command->name; command++) {
-        if (strcmp(name, command->name) == 0) {
-            return command;
+    const struct command *const more[] = {file_commands, process_commands};
+    for (size_t i = 0; i < sizeof(more) / sizeof(more[0]); i++) {
+        for (const struct command *command = more[i]; command->name; command++) {
+            if (strcmp(name, command->name) == 0) {
+                return command;
+            }
         }
     }
     return NULL;

@@ -17,7 +17,11 @@ extern char text[8192];
 /* A word as a number; 0 where there is none. */
 long number(int i);
 
-/* puppet_files.c; ends with a name of NULL. */
+/* How it was started. */
+extern const char *program;
+
+/* puppet_files.c, puppet_process.c; each ends with a name of NULL. */
 extern const struct command file_commands[];
+extern const struct command process_commands[];
 
 #endif

@@ -110,7 +110,7 @@ Test(config_rules, a_fault_names_place_word_and_remedy) {
     } cases[] = {
         {"*.csv\n\n*.tsv retires=3\n",
          "t:3: retires=3: unknown option; known are timeout, warn-after, readers, hold, "
-         "on-timeout, on-error, nested\n"},
+         "on-timeout, on-error, nested, inherit\n"},
         {"*.csv timeout=5\n*.tsv timeout=soon",
          "t:2: timeout=soon: bad duration; write 500ms, 10s, 2m, 1h or infinity\n"},
         {"* timeout=99999999999999999999h", "t:1: timeout=99999999999999999999h: duration too "
@@ -139,22 +139,25 @@ Test(config_rules, lines_are_counted_in_the_variable_too) {
 }
 
 Test(config_rules, options_have_defaults_and_can_all_be_set) {
-    struct fixture *f = make("a\nb timeout=1.5s warn-after=250ms readers=exclusive hold=process "
-                             "on-timeout=open on-error=open nested=wait\n"
-                             "c readers=none nested=fail timeout=infinity warn-after=0\n",
-                             RULES_FILE);
+    struct fixture *f =
+        make("a\nb timeout=1.5s warn-after=250ms readers=exclusive hold=process "
+             "on-timeout=open on-error=open nested=wait inherit=all\n"
+             "c readers=none nested=fail inherit=none timeout=infinity warn-after=0\n",
+             RULES_FILE);
     cr_assert(f->faults == 0, "%s", f->report);
     const struct rule_options *o = &f->set.rules[0].options;
     cr_expect(o->timeout == RULE_FOREVER && o->warn_after == 10 * SECOND);
     cr_expect(o->readers == READERS_SHARED && o->hold == HOLD_OPEN && o->nested == NESTED_PASS);
+    cr_expect(o->inherit == INHERIT_STDIO);
     cr_expect(o->on_timeout == FAILURE_FAIL && o->on_error == FAILURE_FAIL);
     o = &f->set.rules[1].options;
     cr_expect(o->timeout == 1500000 && o->warn_after == 250000);
     cr_expect(o->readers == READERS_EXCLUSIVE && o->hold == HOLD_PROCESS);
     cr_expect(o->on_timeout == FAILURE_OPEN && o->on_error == FAILURE_OPEN);
-    cr_expect(o->nested == NESTED_WAIT);
+    cr_expect(o->nested == NESTED_WAIT && o->inherit == INHERIT_ALL);
     o = &f->set.rules[2].options;
     cr_expect(o->readers == READERS_NONE && o->nested == NESTED_FAIL);
+    cr_expect(o->inherit == INHERIT_NONE);
     cr_expect(o->timeout == RULE_FOREVER && o->warn_after == 0);
     done(f);
 }

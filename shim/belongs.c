@@ -1,0 +1,70 @@
+#include "shim/belongs.h"
+
+#include <string.h>
+
+#include "lib/sidecar.h"
+#include "lib/sys_linux.h"
+#include "shim/text.h"
+
+#define PATH_SIZE 4096 /* longer ones cannot be told */
+
+static const char suffix[] = ".lock";
+
+static void cut_end(char *path, const char *end) {
+    size_t length = strlen(path), tail = strlen(end);
+    if (length > tail && strcmp(path + length - tail, end) == 0) {
+        path[length - tail] = '\0';
+    }
+}
+
+/* The name of an open file; false when there is none. One that is deleted is
+ * still the file of that name. */
+static bool name_of(int fd, char path[PATH_SIZE]) {
+    TEXT(link, 40);
+    text_put(&link, "/proc/self/fd/");
+    text_put_number(&link, (uint64_t)(unsigned)fd, 10);
+    ssize_t n = sys_readlinkat(AT_FDCWD, link.start, path, PATH_SIZE - sizeof(suffix));
+    if (n <= 0 || n == PATH_SIZE - (ssize_t)sizeof(suffix)) {
+        return false;
+    }
+    path[n] = '\0';
+    cut_end(path, " (deleted)");
+    return true;
+}
+
+static bool is_regular(int fd, struct sys_stat *ret) {
+    return sys_fstat(fd, ret) == 0 && S_ISREG(ret->mode);
+}
+
+/* As names, and as files: a file can be reached by several mounts, and a sidecar
+ * that we have made goes by the name that it had before (open(2), O_TMPFILE). */
+static enum belongs compare(int sidecar, const struct sys_stat *stat, int fd, char *paths) {
+    char *data = paths, *lock = paths + PATH_SIZE;
+    if (!name_of(fd, data) || !name_of(sidecar, lock)) {
+        return BELONGS_MAYBE;
+    }
+    memcpy(data + strlen(data), suffix, sizeof(suffix));
+    if (strcmp(data, lock) == 0) {
+        return BELONGS;
+    }
+    struct sys_stat beside;
+    if (sys_stat(AT_FDCWD, data, AT_SYMLINK_NOFOLLOW, &beside) == 0 &&
+        sidecar_same(sidecar_id_of(&beside), sidecar_id_of(stat))) {
+        return BELONGS;
+    }
+    return BELONGS_NOT;
+}
+
+enum belongs belongs(int sidecar, int fd) {
+    struct sys_stat stat, data;
+    if (!is_regular(sidecar, &stat) || !is_regular(fd, &data)) {
+        return BELONGS_NOT;
+    }
+    char *paths = sys_map(2 * PATH_SIZE);
+    if (!paths) {
+        return BELONGS_MAYBE;
+    }
+    enum belongs answer = compare(sidecar, &stat, fd, paths);
+    sys_unmap(paths, 2 * PATH_SIZE);
+    return answer;
+}

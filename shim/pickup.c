@@ -1,0 +1,115 @@
+#include "shim/pickup.h"
+
+#include <poll.h>
+#include <sys/resource.h>
+
+#include "lib/sys_linux.h"
+#include "shim/belongs.h"
+#include "shim/hidden.h"
+
+#define CHUNK 128
+
+static const struct sidecar_id NO_ID;
+
+/* The kernel takes no more at once than the limit on open files. */
+static int chunk_size(void) {
+    struct rlimit limit;
+    if (SYS_CALL(SYS_prlimit64, 0, RLIMIT_NOFILE, NULL, &limit, 0, 0) < 0 ||
+        limit.rlim_cur >= CHUNK) {
+        return CHUNK;
+    }
+    return limit.rlim_cur > 0 ? (int)limit.rlim_cur : 1;
+}
+
+/* Which of some numbers are open, by one call: poll(2) says POLLNVAL of those
+ * that are not. Each is handed on; false from there ends it. */
+static void each_open(int first, int end, bool (*found)(int fd, void *data), void *data) {
+    struct pollfd set[CHUNK];
+    int size = chunk_size();
+    struct timespec now = {0};
+    for (int low = first; low < end; low += size) {
+        int count = end - low < size ? end - low : size;
+        for (int i = 0; i < count; i++) {
+            set[i] = (struct pollfd){.fd = low + i};
+        }
+        if (SYS_CALL(SYS_ppoll, set, count, &now, NULL, 0, 0) < 0) {
+            return;
+        }
+        for (int i = 0; i < count; i++) {
+            if (!(set[i].revents & POLLNVAL) && !found(low + i, data)) {
+                return;
+            }
+        }
+    }
+}
+
+static bool serves_already(int fd) {
+    return table_kind(table_get(fd)) != TABLE_NONE;
+}
+
+/* Of what it may serve, the first that it does. */
+struct search {
+    int twin, fd;
+};
+
+static bool try_one(int fd, void *data) {
+    struct search *search = data;
+    if (fd == search->twin || serves_already(fd) || belongs(search->twin, fd) != BELONGS) {
+        return true;
+    }
+    search->fd = fd;
+    return false;
+}
+
+static int find_served(int twin, enum rule_inherit inherit) {
+    int place = HIDDEN_PLACE(twin);
+    if (inherit == INHERIT_STDIO && place < HIDDEN_STDIO && !serves_already(place) &&
+        belongs(twin, place) != BELONGS_NOT) {
+        return place;
+    }
+    struct search search = {.twin = twin, .fd = -1};
+    each_open(0, inherit == INHERIT_ALL ? 1 << 16 : HIDDEN_STDIO, try_one, &search);
+    return search.fd;
+}
+
+static void tie(int twin, int fd) {
+    struct sys_stat stat;
+    table_word before;
+    if (sys_fstat(twin, &stat) < 0) {
+        return;
+    }
+    struct sidecar_id id = sidecar_id_of(&stat);
+    int access = sys_fcntl(fd, F_GETFL, 0);
+    bool shared = access >= 0 && (access & O_ACCMODE) == O_RDONLY;
+    /* A reader may hold it exclusively (readers=exclusive): asking for the
+     * shared lock would give that up, asking for nothing is always right, and
+     * an upgrade of what is exclusive already is harmless. */
+    enum table_mode mode = shared ? MODE_SHARED : MODE_EXCLUSIVE;
+    if (table_put(twin, TABLE_HIDDEN, mode, fd, id, &before)) {
+        (void)table_put(fd, TABLE_DATA, MODE_NOTHING, twin, NO_ID, &before);
+    }
+}
+
+static bool look_at(int fd, void *data) {
+    bool *any = data;
+    enum rule_inherit inherit;
+    struct sys_stat stat;
+    if (serves_already(fd) || !hidden_is_marked(fd, &inherit) || sys_fstat(fd, &stat) < 0 ||
+        !S_ISREG(stat.mode)) {
+        return true; /* not ours: marks of leases and the like are the program's */
+    }
+    int served = find_served(fd, inherit);
+    if (served < 0) {
+        (void)sys_close(fd);
+        return true;
+    }
+    tie(fd, served);
+    *any = true;
+    return true;
+}
+
+bool pickup(void) {
+    bool any = false;
+    each_open(HIDDEN_STDIO, HIDDEN_END, look_at, &any);
+    return any;
+}

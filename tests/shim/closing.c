@@ -1,0 +1,279 @@
+/* Loops that close everything, and what is closed behind our back (contract T2,
+ * T4). */
+#include <criterion/criterion.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include "tests/support/harness.h"
+
+static struct puppet *puppet;
+
+static void begin(void) {
+    scenario_begin();
+    put_file("a.csv", "1\n");
+    put_file("b.csv", "2\n");
+    puppet = puppet_start("*.csv", NULL);
+    cr_assert_eq(puppet_call(puppet, "open a.csv 2"), 3);
+    cr_assert_eq(lock_state("a.csv"), EXCLUSIVE);
+}
+
+static void end(void) {
+    if (puppet) {
+        cr_expect_eq(puppet_end(puppet), 0);
+    }
+    cr_expect_neq(lock_state("a.csv"), EXCLUSIVE, "still locked after the end");
+    scenario_end();
+}
+
+TestSuite(closing, .init = begin, .fini = end, .timeout = 120);
+
+#define HELD cr_expect_eq(lock_state("a.csv"), EXCLUSIVE)
+#define GONE                                                                                       \
+    cr_expect_eq(lock_state("a.csv"), FREE);                                                       \
+    cr_expect_eq(puppet_call(puppet, "list_above"), 0, "left open: %s", puppet->text)
+#define CALL(expected, ...)                                                                        \
+    cr_expect_eq(puppet_call(puppet, __VA_ARGS__), expected, "%s: %ld, errno %d", #__VA_ARGS__,    \
+                 puppet->result, puppet->error)
+
+/* With the file on standard output, which such a loop leaves alone; then exec,
+ * and the program after it has the hold. */
+static void through_exec(void) {
+    HELD;
+    puppet_tell(puppet, "exec");
+    CALL(1, "dup2 1 1");
+    HELD;
+    CALL(0, "close 1");
+    GONE;
+    CALL(1, "open /dev/null 1");
+}
+
+/* What real programs do before they start others. */
+Test(closing, every_loop_leaves_standard_output_its_hold) {
+    static const char *loops[] = {
+        "close_loop 3 1100",
+        "close_loop 3 1000000",
+        "closefrom 3",
+        "close_range_around 3 4294967295 0",
+        "close_range_around 3 4294967295 4", /* CLOSE_RANGE_CLOEXEC */
+        "close_range_around 3 4294967295 2", /* CLOSE_RANGE_UNSHARE */
+        "walk_close 3",
+        "walk_cloexec 3",
+        "loop_cloexec 3 1100",
+        "dup2_over 3 500",
+    };
+    for (size_t i = 0; i < sizeof(loops) / sizeof(loops[0]); i++) {
+        CALL(1, "dup2 3 1");
+        CALL(0, "close 3");
+        CALL(0, "%s", loops[i]);
+        through_exec();
+        for (int fd = 3; fd < 500; fd++) { /* what dup2_over has left */
+            (void)puppet_call(puppet, "close %d", fd);
+        }
+        CALL(3, "open a.csv 2");
+        HELD;
+    }
+    CALL(0, "close 3");
+    GONE;
+}
+
+/* Over all numbers that there are, ours among them. */
+Test(closing, dup2_over_everything) {
+    CALL(1, "dup2 3 1");
+    CALL(0, "dup2_over 3 1024");
+    HELD;
+    CALL(0, "close_loop 3 1024");
+    HELD;
+    CALL(0, "close 1");
+    cr_expect_eq(lock_state("a.csv"), FREE);
+}
+
+/* No number is left at all. Too long is better than not long enough. */
+Test(closing, dup2_over_everything_under_the_limit) {
+    CALL(1, "dup2 3 1");
+    CALL(0, "setrlimit 1024");
+    CALL(0, "dup2_over 3 1024");
+    HELD;
+    puppet_kill(puppet);
+    puppet = NULL;
+    cr_expect_eq(lock_state("a.csv"), FREE);
+}
+
+Test(closing, close_range_marks_standard_output_too) {
+    CALL(1, "dup2 3 1");
+    CALL(0, "close 3");
+    CALL(0, "close_range 0 499 4");
+    HELD;
+    puppet_tell(puppet, "exec_bare");
+    CALL(-1, "dup2 1 1");
+    cr_expect_eq(lock_state("a.csv"), FREE);
+}
+
+Test(closing, a_hidden_number_is_closed_in_vain) {
+    cr_assert_eq(puppet_call(puppet, "list_above"), 1);
+    long hidden = strtol(puppet->text, NULL, 10);
+    CALL(0, "close %ld", hidden);
+    CALL(0, "__close %ld", hidden);
+    CALL(FD_CLOEXEC, "fcntl %ld %d 0", hidden, F_GETFD);
+    CALL(0, "fcntl %ld %d 0", hidden, F_SETFD);
+    CALL(0, "ioctl %ld FIONCLEX", hidden);
+    HELD;
+    puppet_tell(puppet, "exec");
+    CALL(3, "dup2 3 3");
+    cr_expect_eq(lock_state("a.csv"), FREE, "its close-on-exec flag was taken away");
+}
+
+Test(closing, dup2_of_nothing_onto_a_hidden_number) {
+    cr_assert_eq(puppet_call(puppet, "list_above"), 1);
+    long hidden = strtol(puppet->text, NULL, 10);
+    CALL(-1, "dup2 77 %ld", hidden);
+    cr_expect_eq(puppet->error, EBADF);
+    CALL(-1, "dup3 77 %ld 0", hidden);
+    HELD;
+    CALL(0, "close 3");
+    GONE;
+}
+
+/* A twin of standard output that is moved stays where exec finds it. */
+Test(closing, dup2_onto_a_twin_of_standard_output) {
+    CALL(1, "dup2 3 1");
+    CALL(0, "close 3");
+    for (int i = 0; i < 4; i++) {
+        cr_assert_eq(puppet_call(puppet, "list_above"), 1 + (i > 0), "%s", puppet->text);
+        CALL(1021 - 4 * i, "dup2 0 %d", 1021 - 4 * i);
+        HELD;
+        CALL(0, "fcntl %d %d %d", 1021 - 4 * i, F_SETFD, FD_CLOEXEC);
+        if (i > 0) {
+            CALL(0, "close %d", 1021 - 4 * i + 4);
+        }
+    }
+    through_exec();
+}
+
+/* From very few descriptors to very many, where the hard limit lets us. */
+Test(closing, any_limit) {
+    static const int limits[] = {16, 17, 20, 64, 100, 255, 256, 1000, 1024, 4096, 1000000};
+    struct rlimit hard;
+    cr_assert_eq(getrlimit(RLIMIT_NOFILE, &hard), 0);
+    CALL(0, "close 3");
+    for (size_t i = 0; i < sizeof(limits) / sizeof(limits[0]); i++) {
+        if ((rlim_t)limits[i] > hard.rlim_max) {
+            continue;
+        }
+        CALL(0, "setrlimit %d", limits[i]);
+        CALL(3, "open a.csv 2");
+        HELD;
+        CALL(4, "dup 3");
+        CALL(5, "open /dev/null 0");
+        CALL(1, "dup2 3 1");
+        CALL(0, "close_loop 3 %d", limits[i] < 1100 ? limits[i] : 1100);
+        HELD;
+        through_exec();
+    }
+}
+
+/* A limit that others have changed between: the program after exec finds its
+ * hold all the same. */
+Test(closing, a_limit_that_changes_before_exec) {
+    static const int limits[][2] = {{64, 1024}, {1024, 64}, {100, 77}, {256, 1000}};
+    for (size_t i = 0; i < 4; i++) {
+        CALL(0, "setrlimit %d", limits[i][0]);
+        CALL(1, "dup2 3 1");
+        CALL(0, "close 3");
+        CALL(0, "setrlimit %d", limits[i][1]);
+        through_exec();
+        CALL(0, "setrlimit 1024");
+        CALL(3, "open a.csv 2");
+    }
+    CALL(0, "close 3");
+}
+
+Test(closing, hundreds_of_files) {
+    for (int i = 0; i < 480; i++) {
+        char name[20];
+        snprintf(name, sizeof(name), "x%d.csv", i);
+        CALL(4 + i, "open %s 0102 0644", name);
+    }
+    cr_expect_eq(lock_state("x0.csv"), EXCLUSIVE);
+    cr_expect_eq(lock_state("x479.csv"), EXCLUSIVE);
+    CALL(0, "close_range 4 499 0");
+    cr_expect_eq(lock_state("x0.csv"), FREE);
+    cr_expect_eq(lock_state("x479.csv"), FREE);
+    CALL(0, "close 3");
+    GONE;
+}
+
+/* T4: nobody told us. The number comes back as new. */
+Test(closing, unseen_closes_heal) {
+    CALL(4, "open b.csv 2");
+    CALL(0, "unseen_close 3");
+    CALL(3, "open /dev/null 0");
+    cr_expect_eq(lock_state("a.csv"), FREE);
+    cr_expect_eq(lock_state("b.csv"), EXCLUSIVE);
+    CALL(0, "close 3");
+    CALL(0, "close 4");
+    GONE;
+}
+
+Test(closing, a_range_that_takes_ours_with_it) {
+    CALL(4, "open b.csv 2");
+    CALL(0, "unseen_close_range 3 499");
+    CALL(0, "unseen_close_range 502 2000");
+    cr_expect_eq(lock_state("a.csv"), FREE);
+    CALL(3, "open b.csv 2");
+    cr_expect_eq(lock_state("b.csv"), EXCLUSIVE);
+    CALL(4, "open a.csv 2");
+    HELD;
+    CALL(5, "dup 4");
+    CALL(0, "close 4");
+    HELD;
+    CALL(0, "close 3");
+    cr_expect_eq(lock_state("b.csv"), FREE);
+    HELD;
+    CALL(0, "close 5");
+    GONE;
+}
+
+/* Only ours is gone: the second open must not rely on it. */
+Test(closing, a_twin_that_was_closed) {
+    cr_assert_eq(puppet_call(puppet, "list_above"), 1);
+    long hidden = strtol(puppet->text, NULL, 10);
+    CALL(0, "unseen_close %ld", hidden);
+    CALL(4, "open a.csv 2");
+    HELD;
+    CALL(0, "close 3");
+    HELD;
+    CALL(0, "close 4");
+    GONE;
+}
+
+/* The twin's number is another hold's by the time that the first is closed. */
+Test(closing, a_twin_s_number_that_was_used_again) {
+    cr_assert_eq(puppet_call(puppet, "list_above"), 1);
+    long hidden = strtol(puppet->text, NULL, 10);
+    CALL(0, "unseen_close %ld", hidden);
+    CALL(4, "open a.csv 2");
+    cr_assert_eq(puppet_call(puppet, "list_above"), 1);
+    cr_expect_eq(strtol(puppet->text, NULL, 10), hidden);
+    CALL(0, "close 3");
+    HELD;
+    CALL(0, "close 4");
+    GONE;
+}
+
+Test(closing, an_io_uring_close_heals) {
+    long result = puppet_call(puppet, "uring_close 3");
+    if (result == -1) {
+        cr_skip("this system has no io_uring");
+    }
+    cr_assert_eq(result, 0);
+    CALL(3, "open b.csv 2");
+    cr_expect_eq(lock_state("a.csv"), FREE);
+    cr_expect_eq(lock_state("b.csv"), EXCLUSIVE);
+    CALL(0, "close 3");
+    GONE;
+}
