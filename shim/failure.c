@@ -39,7 +39,12 @@ static void say_remedy(struct text *line, const struct target *target, int error
         text_put(line, "; a longer timeout= or on-timeout=open in the rule ");
         text_put_visible(line, target->rule->pattern);
         text_put(line, " changes this");
-    } else if (error != EDEADLK) {
+    } else if (error == EDEADLK && target->why[0]) {
+        text_put(line, "; open files in the same order everywhere, or one at a time");
+    } else if (error == EDEADLK) {
+        text_put(line, "; open it for writing at once, or put hold=process in the rule ");
+        text_put_visible(line, target->rule->pattern);
+    } else {
         text_put(line, "; on-error=open in the rule ");
         text_put_visible(line, target->rule->pattern);
         text_put(line, " lets it go on without a lock");
@@ -47,16 +52,18 @@ static void say_remedy(struct text *line, const struct target *target, int error
 }
 
 void failure_say(const struct target *target, int error, bool goes_on) {
-    TEXT(line, 900);
+    TEXT(line, 1000);
     text_put(&line, "cannot lock ");
     text_put_visible(&line, target->where.path);
     text_put(&line, ": ");
     if (error == ETIMEDOUT) {
         text_put(&line, "timeout after ");
         text_put_duration(&line, target->rule->options.timeout);
+    } else if (error == EDEADLK && target->why[0]) {
+        text_put(&line, target->why);
     } else if (error == EDEADLK) {
-        text_put(&line, "somebody wrote to it, or its holder waits for us, since it was "
-                        "opened for reading; writing now would lose that");
+        text_put(&line, "somebody wrote to it since it was opened for reading; writing "
+                        "now would lose that");
     } else {
         const char *known = say_error(error);
         text_put_visible(&line, target->sidecar);

@@ -8,6 +8,7 @@
 #include <sys/file.h>
 
 #include "lib/clock.h"
+#include "shim/failure.h"
 #include "shim/hidden.h"
 #include "shim/hold.h"
 #include "shim/real.h"
@@ -91,12 +92,16 @@ static bool is_sidecar(int fd, struct target *target) {
 }
 
 /* A blocking flock that met somebody else's lock: as flock(2), but an ancestor
- * that holds it and waits for us lets us pass. Returns -EAGAIN for "not ours". */
+ * that holds it and waits for us lets us pass, and a circle fails, which is
+ * said. Returns as wait_for_lock, or -EAGAIN for "not ours". */
 static int wait_for_sidecar(int fd, struct sidecar_id id, int operation) {
     struct target *target = scratch_get();
-    int r = -EAGAIN, ours;
+    int r = -EAGAIN, ours = -1;
     if (target && is_sidecar(fd, target)) {
         r = wait_for_lock(target, fd, id, operation, CLOCK_FOREVER, &ours);
+        if (r == -EDEADLK) {
+            failure_say(target, EDEADLK, false);
+        }
     }
     scratch_put(target);
     return r;
@@ -133,6 +138,10 @@ int wrap_flock(int fd, int operation) {
         errno = saved;
         if (waited == WAITED_JOIN && join_own_hold(fd, id, kind)) {
             return 0;
+        }
+        if (waited == -EINTR || waited == -EDEADLK) {
+            errno = -waited;
+            return -1;
         }
         result = waited == WAITED_LOCKED ? 0 : real.flock(fd, operation);
     }

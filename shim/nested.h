@@ -18,7 +18,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "shim/procfs.h"
+#include "shim/proclocks.h"
 
 /* What was seen at the last look; starts as zeroes but for the key. */
 struct nested {
@@ -30,6 +30,7 @@ struct nested {
 
 enum nested_answer {
     NESTED_NO,
+    NESTED_BUSY,     /* an ancestor holds it, but is at work */
     NESTED_MAYBE,    /* an ancestor holds it and is asleep: look again soon */
     NESTED_ANCESTOR, /* ancestors hold it and wait for us */
     NESTED_OURSELVES /* this process has it locked, as *ret_fd */

@@ -29,6 +29,7 @@ int target_find(struct target *target, int dirfd, const char *path, bool follow)
     target->where.directory = -1;
     target->changes_name = target->only_existing = false;
     target->no_sidecar = target->waited = false;
+    target->why[0] = '\0';
     int r = canonical_resolve(dirfd, path, follow, &target->where);
     if ((r == -EOPNOTSUPP || r == -ENAMETOOLONG) && target_may_match(path)) {
         say_cannot_tell(path, r);

@@ -1,11 +1,13 @@
 #include "shim/upgrade.h"
 
 #include <errno.h>
+#include <string.h>
 #include <sys/file.h>
 #include <time.h>
 
 #include "lib/clock.h"
 #include "shim/hidden.h"
+#include "shim/say.h"
 #include "shim/wait.h"
 
 /* All duplicates of one locked description change together. */
@@ -58,7 +60,30 @@ static int convert(struct target *target, int fd, struct sidecar_id id, uint64_t
     if (r == WAITED_LOCKED || r < 0) {
         return r;
     }
-    return -EDEADLK; /* whoever has it waits for us: nothing good can come */
+    struct text why = {.start = target->why, .size = sizeof(target->why)};
+    text_put(&why, "whoever else has it waits for this process");
+    return -EDEADLK;
+}
+
+/* The shared lock, again; somebody may be writing by now. What the conversion
+ * has found out is kept for the message. */
+static bool take_back(struct target *target, int fd, struct sidecar_id id) {
+    char why[sizeof(target->why)];
+    memcpy(why, target->why, sizeof(why));
+    int r = sys_flock(fd, LOCK_SH | LOCK_NB), ours;
+    while (r == -EWOULDBLOCK || r == -EINTR) {
+        r = wait_for_lock(target, fd, id, LOCK_SH, CLOCK_FOREVER, &ours);
+    }
+    memcpy(target->why, why, sizeof(why));
+    return r == WAITED_LOCKED;
+}
+
+static void say_lost(const struct target *target) {
+    TEXT(line, 900);
+    text_put(&line, "lost the shared lock of ");
+    text_put_visible(&line, target->where.path);
+    text_put(&line, ", which is read on without one: whoever has it waits for this process");
+    say(&line);
 }
 
 int upgrade(struct target *target, int fd, struct sidecar_id id, uint64_t until) {
@@ -77,13 +102,18 @@ int upgrade(struct target *target, int fd, struct sidecar_id id, uint64_t until)
         r = target_look(target);
         if (r == 0 &&
             (existed != target->exists || (existed && !unchanged(&before, &target->data)))) {
+            target->why[0] = '\0';
             r = -EDEADLK;
         }
     }
+    enum table_mode mode = MODE_EXCLUSIVE;
     if (r < 0) {
-        while (sys_flock(fd, LOCK_SH) == -EINTR) {
+        bool shared = take_back(target, fd, id);
+        mode = shared ? MODE_SHARED : MODE_NOTHING;
+        if (!shared) {
+            say_lost(target);
         }
     }
-    set_modes(id, MODE_WAITING_EXCLUSIVE, r < 0 ? MODE_SHARED : MODE_EXCLUSIVE);
+    set_modes(id, MODE_WAITING_EXCLUSIVE, mode);
     return r;
 }

@@ -1,161 +1,146 @@
 #include "shim/wait.h"
 
 #include <errno.h>
+#include <string.h>
 #include <sys/file.h>
 
 #include "lib/clock.h"
 #include "lib/flock_wait.h"
+#include "shim/circle.h"
 #include "shim/hidden.h"
 #include "shim/nested.h"
-#include "shim/say.h"
+#include "shim/telling.h"
 
 /* Most locks come within this time; looking at ancestors takes longer. */
 #define FIRST_LOOK (3 * CLOCK_MILLISECOND)
 #define RAREST_LOOK CLOCK_SECOND
+#define RAREST_LOOK_AT_ANCESTOR (70 * CLOCK_MILLISECOND)
 
-/* Besides enum waited, of a look. */
-#define WAITED_MAYBE 100
-
-static void describe_holder(struct text *line, const struct lock_key *key) {
-    char name[32], state;
-    unsigned uid;
-    pid_t pid = procfs_lock_owner(key);
-    if (pid <= 0) {
-        text_put(line, "locked by an unknown process (see lslocks)");
-        return;
-    }
-    text_put(line, "locked by pid ");
-    text_put_number(line, (uint64_t)pid, 10);
-    if (!procfs_describe(pid, name, &state, &uid)) {
-        text_put(line, ", which has ended: a process that it started holds it");
-        return;
-    }
-    text_put(line, " (");
-    text_put_visible(line, name);
-    if (state == 'T' || state == 't') {
-        text_put(line, ", stopped");
-    } else if (state == 'Z') {
-        text_put(line, ", ended");
-    }
-    text_put(line, "), uid ");
-    text_put_number(line, uid, 10);
-}
-
-static void say_waiting(const struct target *target, const struct lock_key *key, uint64_t so_far) {
-    TEXT(line, 900);
-    text_put(&line, "waiting ");
-    text_put_duration(&line, so_far);
-    text_put(&line, " for ");
-    text_put_visible(&line, target->where.path);
-    text_put(&line, ": ");
-    describe_holder(&line, key);
-    say(&line);
-}
-
-static void say_got(const struct target *target, uint64_t so_far) {
-    TEXT(line, 900);
-    text_put(&line, "got ");
-    text_put_visible(&line, target->where.path);
-    text_put(&line, " after ");
-    text_put_duration(&line, so_far);
-    say(&line);
-}
-
-/* The moments at which the queue is left. */
-struct events {
-    uint64_t start, until, look, look_interval, warn, warn_interval;
+/* The moments at which the queue is left, and what was seen. */
+struct wait {
+    struct target *target;
+    int fd;
+    struct sidecar_id id;
+    int operation;
+    uint64_t until, look, interval;
+    struct nested nested;
+    struct circle circle;
+    struct telling telling;
 };
 
-static uint64_t add(uint64_t time, uint64_t duration) {
-    return duration > CLOCK_FOREVER - time ? CLOCK_FOREVER : time + duration;
+static uint64_t earliest(const struct wait *wait) {
+    uint64_t next = wait->until;
+    next = wait->look < next ? wait->look : next;
+    next = wait->circle.look_at < next ? wait->circle.look_at : next;
+    return wait->telling.at < next ? wait->telling.at : next;
 }
 
-static uint64_t earliest(const struct events *events) {
-    uint64_t next = events->until;
-    next = events->look < next ? events->look : next;
-    return events->warn < next ? events->warn : next;
+static void put_why(struct target *target, const char *why) {
+    struct text text = {.start = target->why, .size = sizeof(target->why)};
+    text_put(&text, why);
 }
 
-static int look(const struct target *target, struct nested *nested, int fd, struct sidecar_id id,
-                int operation, int *ret_fd) {
+/* Ourselves and our ancestors. WAITED_LOCKED stands for "wait on". */
+static int look_at_family(struct wait *wait, uint64_t now, int *ret_fd) {
     table_word word;
-    int other = hidden_find(id, fd, &word);
+    int other = hidden_find(wait->id, wait->fd, &word);
     if (other >= 0 && table_mode(word) >= MODE_SHARED) {
         return WAITED_JOIN;
     }
-    if (target->rule->options.nested == NESTED_WAIT) {
-        return WAITED_LOCKED; /* not yet, but there is nothing to be seen */
+    uint64_t pause = wait->interval, rarest = RAREST_LOOK;
+    if (wait->target->rule->options.nested != NESTED_WAIT) {
+        switch (nested_look(&wait->nested, wait->operation == LOCK_EX, ret_fd)) {
+        case NESTED_OURSELVES:
+            return WAITED_OURS;
+        case NESTED_ANCESTOR:
+            if (wait->target->rule->options.nested != NESTED_FAIL) {
+                return WAITED_PASS;
+            }
+            put_why(wait->target, "an ancestor has it and waits for this process (nested=fail)");
+            return -EDEADLK;
+        case NESTED_MAYBE:
+            wait->look = wait->nested.look_again;
+            return WAITED_LOCKED;
+        case NESTED_BUSY:
+            rarest = RAREST_LOOK_AT_ANCESTOR; /* it may fall asleep at any time */
+            break;
+        case NESTED_NO:
+            break;
+        }
     }
-    switch (nested_look(nested, operation == LOCK_EX, ret_fd)) {
-    case NESTED_OURSELVES:
-        return WAITED_OURS;
-    case NESTED_MAYBE:
-        return WAITED_MAYBE;
-    case NESTED_ANCESTOR:
-        return target->rule->options.nested == NESTED_FAIL ? -EDEADLK : WAITED_PASS;
-    default:
-        return WAITED_LOCKED;
-    }
+    wait->interval = 2 * pause < rarest ? 2 * pause : rarest;
+    wait->look = now + pause;
+    return WAITED_LOCKED;
 }
 
-static void plan_next_look(struct events *events, const struct nested *promising) {
-    if (promising) {
-        events->look = promising->look_again;
-        return;
+static int look_for_circle(struct wait *wait) {
+    struct target *target = wait->target;
+    struct text who = {.start = target->why, .size = sizeof(target->why)};
+    text_put(&who, "deadlock: ");
+    switch (circle_look(&wait->circle, &wait->nested.key, &who)) {
+    case CIRCLE_CLOSED:
+        return -EDEADLK;
+    case CIRCLE_DOUBT:
+        telling_doubt(&wait->telling, target, target->why + strlen("deadlock: "));
+        break;
+    case CIRCLE_NONE:
+        break;
     }
-    uint64_t interval = events->look_interval;
-    events->look = clock_now() + interval;
-    events->look_interval = interval * 2 < RAREST_LOOK ? interval * 2 : RAREST_LOOK;
+    target->why[0] = '\0';
+    return WAITED_LOCKED;
+}
+
+/* What is due. WAITED_LOCKED stands for "wait on". */
+static int look(struct wait *wait, int *ret_fd) {
+    uint64_t now = clock_now();
+    int r = WAITED_LOCKED;
+    if (now >= wait->look) {
+        r = look_at_family(wait, now, ret_fd);
+    }
+    if (r == WAITED_LOCKED && now >= wait->circle.look_at) {
+        r = look_for_circle(wait);
+    }
+    if (r == WAITED_LOCKED && now >= wait->telling.at) {
+        telling_look(&wait->telling, wait->target, &wait->nested.key);
+    }
+    return r;
 }
 
 /* `blocked`: the program's mask. Between two stays in the queue its signals are
  * held back, so that none that ought to end the wait gets lost. */
-static int wait_blocked(struct target *target, int fd, struct sidecar_id id, int operation,
-                        uint64_t until, int *ret_fd, signal_set blocked) {
-    struct nested nested = {.quiet_since = 0};
-    (void)procfs_lock_key(fd, &nested.key);
+static int wait_blocked(struct wait *wait, int *ret_fd, signal_set blocked) {
     /* In a child that shares memory a timer and a handler would be its parent's. */
     unsigned flags = table_is_foreign() ? FLOCK_WAIT_POLL : 0;
-    uint64_t now = clock_now();
-    uint64_t warn_after = target->rule->options.warn_after;
-    struct events events = {.start = now,
-                            .until = until,
-                            .look = add(now, FIRST_LOOK),
-                            .look_interval = 4 * FIRST_LOOK,
-                            .warn = add(now, warn_after),
-                            .warn_interval = warn_after > CLOCK_SECOND ? warn_after : CLOCK_SECOND};
-    bool said = false;
+    (void)proclocks_key(wait->fd, &wait->nested.key);
+    wait->look = clock_now() + FIRST_LOOK;
+    wait->interval = 4 * FIRST_LOOK;
+    circle_begin(&wait->circle);
+    telling_begin(&wait->telling, wait->target->rule->options.warn_after);
     for (;;) {
-        int r = flock_wait_blocked(fd, operation, earliest(&events), flags, blocked, NULL);
+        int r = flock_wait_blocked(wait->fd, wait->operation, earliest(wait), flags, blocked, NULL);
         flags |= FLOCK_WAIT_AGAIN;
-        now = clock_now();
-        if (r == 0 && said) {
-            say_got(target, now - events.start);
+        if (r == 0) {
+            telling_end(&wait->telling, wait->target);
+            return WAITED_LOCKED;
         }
-        if (r != -ETIMEDOUT || now >= events.until) {
-            return r == 0 ? WAITED_LOCKED : r;
+        if (r != -ETIMEDOUT || clock_now() >= wait->until) {
+            return r;
         }
-        if (now >= events.look) {
-            r = look(target, &nested, fd, id, operation, ret_fd);
-            if (r != WAITED_LOCKED && r != WAITED_MAYBE) {
-                return r;
-            }
-            plan_next_look(&events, r == WAITED_MAYBE ? &nested : NULL);
-        }
-        if (now >= events.warn) {
-            say_waiting(target, &nested.key, now - events.start);
-            said = true;
-            events.warn_interval = add(events.warn_interval, events.warn_interval);
-            events.warn = add(now, events.warn_interval);
+        r = look(wait, ret_fd);
+        if (r != WAITED_LOCKED) {
+            return r;
         }
     }
 }
 
 int wait_for_lock(struct target *target, int fd, struct sidecar_id id, int operation,
                   uint64_t until, int *ret_fd) {
+    struct wait wait = {
+        .target = target, .fd = fd, .id = id, .operation = operation, .until = until};
     target->waited = true;
+    target->why[0] = '\0';
     signal_set blocked = signals_mask(SIGNALS_ALL);
-    int r = wait_blocked(target, fd, id, operation, until, ret_fd, blocked);
+    int r = wait_blocked(&wait, ret_fd, blocked);
     (void)signals_mask(blocked);
     return r;
 }

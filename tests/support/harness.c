@@ -139,6 +139,22 @@ long puppet_result(struct puppet *puppet) {
     return puppet->result;
 }
 
+int puppet_first(struct puppet *const *puppets, int count, int patience) {
+    struct pollfd waits[8];
+    cr_assert(count <= 8);
+    for (int i = 0; i < count; i++) {
+        waits[i] = (struct pollfd){.fd = puppets[i]->answers, .events = POLLIN};
+    }
+    int ready = poll(waits, (nfds_t)count, patience);
+    cr_assert(ready >= 0);
+    for (int i = 0; i < count; i++) {
+        if (waits[i].revents & POLLIN) {
+            return i;
+        }
+    }
+    return -1;
+}
+
 long puppet_call(struct puppet *puppet, const char *format, ...) {
     va_list arguments;
     va_start(arguments, format);

@@ -44,6 +44,9 @@ long puppet_call(struct puppet *puppet, const char *format, ...)
 void puppet_tell(struct puppet *puppet, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 long puppet_result(struct puppet *puppet);
+/* Waits until one of several has a result; which one. -1 when none has after so
+ * many milliseconds. */
+int puppet_first(struct puppet *const *puppets, int count, int patience);
 /* Waits until a process stands in the kernel's queue for a flock. */
 void wait_until_queued(pid_t pid);
 

@@ -20,8 +20,9 @@ long number(int i);
 /* How it was started. */
 extern const char *program;
 
-/* puppet_files.c, puppet_process.c; each ends with a name of NULL. */
+/* puppet_files.c, puppet_process.c, puppet_waits.c; each ends with a name of NULL. */
 extern const struct command file_commands[];
 extern const struct command process_commands[];
+extern const struct command wait_commands[];
 
 #endif

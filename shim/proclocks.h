@@ -1,0 +1,62 @@
+/*
+ * What /proc tells about locks (proc(5), /proc/locks and /proc/PID/fdinfo).
+ *
+ * The pid in these lists is that of whoever called flock(2), who may have ended
+ * since. Who has the lock is told by the descriptors that lead to it: a lock
+ * shows in the fdinfo of each.
+ *
+ * /proc/locks names only locks of processes that this /proc shows (a pid
+ * namespace has its own). Reading it stops all lockers of the machine for a
+ * moment: only when a lock was found taken, and then rarely. Thread-, fork- and
+ * signal-safe; errno untouched.
+ */
+#ifndef AUTOLOCK_PROCLOCKS_H
+#define AUTOLOCK_PROCLOCKS_H
+
+#include <stdbool.h>
+#include <sys/types.h>
+
+/* How the kernel names a file in its lists of locks: "fe:00:1234". */
+struct lock_key {
+    char text[40];
+};
+
+bool lock_key_same(const struct lock_key *a, const struct lock_key *b);
+
+/* The key of an open file. Its device is the one of mountinfo, which is not
+ * always the one of stat(2) (overlayfs, btrfs). */
+bool proclocks_key(int fd, struct lock_key *ret);
+
+/* One flock. */
+struct lock_line {
+    bool waits; /* for it, in the queue */
+    bool exclusive;
+    pid_t pid; /* who called flock */
+    struct lock_key key;
+};
+typedef bool lock_visitor(const struct lock_line *line, void *data);
+
+/* All flocks of the machine and those who wait, until visit() returns true.
+ * Returns as proclines_each. */
+int proclocks_each(lock_visitor *visit, void *data);
+
+/* The locks that a process has through its descriptors (pid 0: this one), until
+ * visit() returns true. -EACCES where they may not be seen. */
+typedef bool descriptor_visitor(int fd, const struct lock_line *line, void *data);
+int proclocks_of_process(pid_t pid, descriptor_visitor *visit, void *data);
+
+/* How a process has the file locked through a descriptor that it has open. */
+enum lock_how { LOCK_NOT_OPEN, LOCK_IS_SHARED, LOCK_IS_EXCLUSIVE };
+
+/* The same for one file; numbers for which `skip` says so are passed over. */
+enum lock_how proclocks_find(pid_t pid, const struct lock_key *key, bool (*skip)(int fd),
+                             int *ret_fd);
+
+/* Whom /proc/locks names for this file; 0 when it names nobody. */
+pid_t proclocks_owner(const struct lock_key *key);
+
+/* A process that has the file locked, found by looking through all that may be
+ * looked at (some milliseconds); 0 for none. */
+pid_t proclocks_holder(const struct lock_key *key);
+
+#endif

@@ -1,0 +1,120 @@
+#include "shim/telling.h"
+
+#include <errno.h>
+
+#include "lib/clock.h"
+#include "shim/procfs.h"
+#include "shim/say.h"
+
+#define RAREST CLOCK_SECOND * 3600
+
+static uint64_t at_least(uint64_t a, uint64_t b) {
+    return a > b ? a : b;
+}
+
+static uint64_t at_most(uint64_t a, uint64_t b) {
+    return a < b ? a : b;
+}
+
+static uint64_t add(uint64_t time, uint64_t duration) {
+    return duration > CLOCK_FOREVER - time ? CLOCK_FOREVER : time + duration;
+}
+
+void telling_begin(struct telling *telling, uint64_t warn_after) {
+    uint64_t now = clock_now();
+    *telling = (struct telling){
+        .start = now,
+        .at = add(now, warn_after),
+        .repeat = at_least(warn_after, CLOCK_SECOND),
+        .interval = at_least(at_most(warn_after, CLOCK_SECOND), 100 * CLOCK_MILLISECOND)};
+}
+
+static bool has_it(int fd, const struct lock_line *line, void *data) {
+    (void)fd;
+    return lock_key_same(&line->key, data);
+}
+
+/* Who called flock may have ended, or handed the lock on: who has it is whoever
+ * has it open. Where that may not be seen, the name in /proc/locks stands. */
+static pid_t find_holder(const struct lock_key *key) {
+    struct lock_key copy = *key;
+    pid_t owner = proclocks_owner(key);
+    int r = owner > 0 ? proclocks_of_process(owner, has_it, &copy) : 0;
+    if (r == 1 || r == -EACCES || r == -EPERM) {
+        return owner;
+    }
+    pid_t holder = proclocks_holder(key);
+    return holder > 0 ? holder : owner;
+}
+
+static void put_holder(struct text *line, pid_t pid) {
+    char name[32], state;
+    unsigned uid;
+    if (pid <= 0) {
+        text_put(line, "locked by a process that cannot be seen from here (see lslocks)");
+        return;
+    }
+    text_put(line, "locked by pid ");
+    text_put_number(line, (uint64_t)pid, 10);
+    if (!procfs_describe(pid, name, &state, &uid)) {
+        text_put(line, ", which has ended: a process that it started has it");
+        return;
+    }
+    text_put(line, " (");
+    text_put_visible(line, name);
+    if (state == 'T' || state == 't') {
+        text_put(line, ", stopped");
+    } else if (state == 'Z') {
+        text_put(line, ", ended");
+    }
+    text_put(line, "), uid ");
+    text_put_number(line, uid, 10);
+}
+
+static void put_beginning(struct text *line, const struct telling *telling,
+                          const struct target *target) {
+    text_put(line, "waiting ");
+    text_put_duration(line, clock_now() - telling->start);
+    text_put(line, " for ");
+    text_put_visible(line, target->where.path);
+    text_put(line, ": ");
+}
+
+void telling_look(struct telling *telling, const struct target *target,
+                  const struct lock_key *key) {
+    pid_t holder = find_holder(key);
+    uint64_t now = clock_now();
+    if (!telling->said || now >= telling->repeat_at || holder != telling->holder) {
+        TEXT(line, 900);
+        put_beginning(&line, telling, target);
+        put_holder(&line, holder);
+        say(&line);
+        telling->said = true;
+        telling->holder = holder;
+        telling->repeat_at = now + telling->repeat;
+        telling->repeat = at_most(2 * telling->repeat, RAREST);
+        telling->interval = at_most(2 * telling->interval, telling->repeat);
+    }
+    telling->at = at_most(now + telling->interval, telling->repeat_at);
+}
+
+void telling_doubt(struct telling *telling, const struct target *target, const char *who) {
+    TEXT(line, 1000);
+    put_beginning(&line, telling, target);
+    text_put(&line, "perhaps for ever, each for another: ");
+    text_put(&line, who);
+    say(&line);
+    telling->said = true;
+}
+
+void telling_end(const struct telling *telling, const struct target *target) {
+    if (!telling->said) {
+        return;
+    }
+    TEXT(line, 900);
+    text_put(&line, "got ");
+    text_put_visible(&line, target->where.path);
+    text_put(&line, " after ");
+    text_put_duration(&line, clock_now() - telling->start);
+    say(&line);
+}
