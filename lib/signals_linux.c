@@ -13,7 +13,7 @@ signal_set signals_mask(signal_set blocked) {
 }
 
 static bool interrupts(int number) {
-    struct sigaction action;
+    struct sigaction action = {.sa_flags = 0};
     int saved = errno;
     bool known = sigaction(number, NULL, &action) == 0;
     errno = saved;

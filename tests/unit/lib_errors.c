@@ -96,7 +96,7 @@ Test(errors, reading_is_enough) {
 
 /* A file system of our own, too small for anything, later read-only. */
 static int small_file_system(void) {
-    if (unshare(CLONE_NEWNS) < 0 || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0 ||
+    if (unshare(CLONE_NEWNS) < 0 || mount("none", "/", "", MS_REC | MS_PRIVATE, NULL) < 0 ||
         mkdir("small", 0755) < 0 || mount("none", "small", "tmpfs", 0, "size=64k") < 0) {
         return SKIPPED;
     }
@@ -113,7 +113,7 @@ static int small_file_system(void) {
         return 3; /* half a marker stays */
     }
     fclose(filler);
-    if (mount(NULL, "small", NULL, MS_REMOUNT | MS_RDONLY, NULL) < 0) {
+    if (mount("none", "small", "", MS_REMOUNT | MS_RDONLY, NULL) < 0) {
         return 4;
     }
     for (int i = 0; i < 2; i++) {
