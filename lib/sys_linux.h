@@ -80,6 +80,7 @@ struct sys_open_how {
 #define SYS_openat2 437
 #endif
 #define SYS_RESOLVE_NO_SYMLINKS 0x04
+#define SYS_RESOLVE_IN_ROOT 0x10
 
 static inline int sys_openat2(int dirfd, const char *path, const struct sys_open_how *how) {
     return (int)SYS_CALL(SYS_openat2, dirfd, path, how, sizeof(*how), 0, 0);

@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <limits.h>
 
+#include "shim/close.h"
 #include "shim/gate.h"
 #include "shim/hidden.h"
 #include "shim/real.h"
@@ -16,7 +17,7 @@
 /* close_range(2) came with Linux 5.9; older headers lack the flag. */
 #define RANGE_CLOSE_ON_EXEC 4
 
-static int close_any(int fd, int (*call)(int)) {
+int close_any(int fd, int (*call)(int)) {
     table_word word = table_get(fd);
     if (table_kind(word) == TABLE_NONE) {
         return call(fd);
@@ -35,10 +36,15 @@ int wrap_close(int fd) {
 }
 
 #ifdef __GLIBC__
-
 int wrap___close(int fd) {
     return close_any(fd, real.__close);
 }
+#else
+int wrap_posix_close(int fd, int flags) {
+    (void)flags; /* musl has none */
+    return close_any(fd, real.close);
+}
+#endif
 
 static int as_number(unsigned fd) {
     return fd > INT_MAX - 1 ? INT_MAX - 1 : (int)fd;
@@ -64,12 +70,14 @@ static void now_close_on_exec(int fd, table_word word) {
     reference_close_on_exec(fd, true);
 }
 
+typedef int real_close_range(unsigned first, unsigned last, int flags);
+
 /* The parts of a range that lie between the hidden ones. */
-static int close_between(unsigned first, unsigned last, int flags) {
+static int close_between(unsigned first, unsigned last, int flags, real_close_range *call) {
     unsigned end = last;
     for (int hidden = table_previous(TABLE_HIDDEN, as_number(last) + 1);
          hidden >= 0 && (unsigned)hidden >= first; hidden = table_previous(TABLE_HIDDEN, hidden)) {
-        if ((unsigned)hidden < end && real.close_range((unsigned)hidden + 1, end, flags) < 0) {
+        if ((unsigned)hidden < end && call((unsigned)hidden + 1, end, flags) < 0) {
             return -1;
         }
         if (hidden == 0) {
@@ -79,21 +87,27 @@ static int close_between(unsigned first, unsigned last, int flags) {
         }
         end = (unsigned)hidden - 1;
     }
-    return first <= end ? real.close_range(first, end, flags) : 0;
+    return first <= end ? call(first, end, flags) : 0;
 }
 
-int wrap_close_range(unsigned first, unsigned last, int flags) {
+int close_range_any(unsigned first, unsigned last, int flags, real_close_range *call) {
     if (first > last || table_previous(TABLE_HIDDEN, TABLE_NOBODY) < 0) {
-        return real.close_range(first, last, flags);
+        return call(first, last, flags);
     }
     gate_close(); /* or a thread might make a new one meanwhile */
-    int result = close_between(first, last, flags);
+    int result = close_between(first, last, flags, call);
     gate_open();
     if (result == 0) {
         each_in_range(first, last,
                       flags & RANGE_CLOSE_ON_EXEC ? now_close_on_exec : reference_drop);
     }
     return result;
+}
+
+#ifdef __GLIBC__
+
+int wrap_close_range(unsigned first, unsigned last, int flags) {
+    return close_range_any(first, last, flags, real.close_range);
 }
 
 void wrap_closefrom(int first) {

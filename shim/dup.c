@@ -13,6 +13,7 @@
 #include <stdarg.h>
 #include <sys/ioctl.h>
 
+#include "shim/dup.h"
 #include "shim/gate.h"
 #include "shim/hidden.h"
 #include "shim/hold.h"
@@ -54,9 +55,13 @@ static int copy_end(struct copy copy, int fd, bool close_on_exec) {
     return fd;
 }
 
-int wrap_dup(int fd) {
+int dup_any(int fd, int (*call)(int fd)) {
     struct copy copy = copy_begin(fd);
-    return copy_end(copy, real.dup(fd), false);
+    return copy_end(copy, call(fd), false);
+}
+
+int wrap_dup(int fd) {
+    return dup_any(fd, real.dup);
 }
 
 /* A copy onto the number `to`, which may be one of ours: makes way there. What
@@ -77,26 +82,31 @@ static int copy_end_onto(struct copy copy, int from, int to, int result, bool cl
     return from == to ? result : copy_end(copy, result, close_on_exec);
 }
 
-int wrap_dup2(int from, int to) {
+int dup2_any(int from, int to, int (*call)(int from, int to)) {
     struct copy copy = copy_begin_onto(from, to);
-    return copy_end_onto(copy, from, to, real.dup2(from, to), false);
+    return copy_end_onto(copy, from, to, call(from, to), false);
+}
+
+int wrap_dup2(int from, int to) {
+    return dup2_any(from, to, real.dup2);
+}
+
+int dup3_any(int from, int to, int flags, int (*call)(int from, int to, int flags)) {
+    struct copy copy = copy_begin_onto(from, to);
+    return copy_end_onto(copy, from, to, call(from, to, flags), flags & O_CLOEXEC);
 }
 
 int wrap_dup3(int from, int to, int flags) {
-    struct copy copy = copy_begin_onto(from, to);
-    return copy_end_onto(copy, from, to, real.dup3(from, to, flags), flags & O_CLOEXEC);
+    return dup3_any(from, to, flags, real.dup3);
 }
 
 #ifdef __GLIBC__
 int wrap___dup2(int from, int to) {
-    struct copy copy = copy_begin_onto(from, to);
-    return copy_end_onto(copy, from, to, real.__dup2(from, to), false);
+    return dup2_any(from, to, real.__dup2);
 }
 #endif
 
-typedef int real_fcntl(int fd, int command, ...);
-
-static int fcntl_any(int fd, int command, void *argument, real_fcntl *call) {
+int fcntl_any(int fd, int command, void *argument, real_fcntl *call) {
     bool hidden = table_kind(table_get(fd)) == TABLE_HIDDEN;
     switch (command) {
     case F_DUPFD:

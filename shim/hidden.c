@@ -188,6 +188,35 @@ static void set_close_on_exec(int fd, bool close_on_exec) {
     (void)sys_fcntl(fd, F_SETFD, close_on_exec ? FD_CLOEXEC : 0);
 }
 
+static bool has_place(int program_fd, enum rule_inherit inherit) {
+    return inherit == INHERIT_STDIO && program_fd >= 0 && program_fd < HIDDEN_STDIO;
+}
+
+bool hidden_survives_exec(int fd, int for_fd) {
+    return keeps_over_exec(for_fd, false, hidden_inherit(fd));
+}
+
+int hidden_another(int fd, int for_fd) {
+    table_word word = table_get(fd), before;
+    struct sidecar_id id;
+    if (table_kind(word) != TABLE_HIDDEN || !table_id(fd, word, &id) || !hidden_is_ours(fd, word)) {
+        return -EBADF;
+    }
+    int copy = -1;
+    struct gate gate = gate_enter();
+    if (has_place(for_fd, hidden_inherit(fd))) {
+        (void)sys_fcntl(fd, F_SETSIG, MARK_STDIO);
+        copy = duplicate_to_place(fd, for_fd);
+        if (copy >= 0 &&
+            !table_put(copy, TABLE_HIDDEN, table_mode(word), table_transit(), id, &before)) {
+            (void)sys_close(copy);
+            copy = -ENOMEM;
+        }
+    }
+    gate_leave(gate);
+    return copy >= 0 ? copy : hidden_make(fd, table_mode(word), id);
+}
+
 /* A copy in the place for program_fd, in the table as its twin; or an error:
  * then the hold still survives exec, and is found by the file's name. */
 static int make_placed(int from, table_word word, int program_fd) {
@@ -208,7 +237,7 @@ int hidden_serve(int fd, int program_fd, bool close_on_exec) {
     struct gate gate = gate_enter();
     enum rule_inherit inherit = hidden_inherit(fd);
     int twin = -1;
-    if (inherit == INHERIT_STDIO && program_fd < HIDDEN_STDIO) {
+    if (has_place(program_fd, inherit)) {
         (void)sys_fcntl(fd, F_SETSIG, MARK_STDIO);
         twin = make_placed(fd, table_get(fd), program_fd);
     }

@@ -32,6 +32,14 @@
  * errno value. */
 int hidden_make(int from, enum table_mode mode, struct sidecar_id id);
 
+/* Duplicates a hidden descriptor likewise. for_fd: to a number that tells the
+ * program after exec whom it serves (as long as one is free), -1: to any. */
+int hidden_another(int fd, int for_fd);
+
+/* Whether the hold that it has is to survive exec together with a descriptor
+ * `for_fd` that does. */
+bool hidden_survives_exec(int fd, int for_fd);
+
 /* Closes a hidden descriptor, if it is still ours. */
 void hidden_close(int fd);
 

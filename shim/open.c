@@ -5,14 +5,10 @@
 #include <fcntl.h>
 #include <stdarg.h>
 
-#include "shim/opening.h"
+#include "shim/open.h"
 #include "shim/real.h"
 #include "shim/start.h"
 #include "shim/wrap.h"
-
-/* The call as it was made, so that what is not ours goes to the very function
- * that was meant (another preloaded library may wrap that one alone). */
-typedef int real_call(const struct opening *opening);
 
 static int finish(int result) {
     if (result < 0) {
@@ -28,7 +24,7 @@ static int call_plain(const struct opening *opening, real_call *call) {
     return fd;
 }
 
-static int open_any(struct opening opening, real_call *call) {
+int open_any(struct opening opening, real_call *call) {
     if (!shim_is_active()) {
         return call(&opening);
     }
@@ -56,11 +52,6 @@ static int open_any(struct opening opening, real_call *call) {
         va_start(more, flags);                                                                     \
         mode = (mode_t)va_arg(more, unsigned);                                                     \
         va_end(more);                                                                              \
-    }
-
-#define OPENING(dirfd_, path_, flags_, mode_)                                                      \
-    (struct opening) {                                                                             \
-        .dirfd = (dirfd_), .path = (path_), .flags = (flags_), .mode = (mode_)                     \
     }
 
 static int real_open(const struct opening *o) {

@@ -99,7 +99,7 @@ static enum opening_way begin_once(struct opening *opening, bool *ret_again) {
         *ret_again = true;
         return OPENING_FAILED;
     }
-    if (options->hold == HOLD_PROCESS) {
+    if (options->hold == HOLD_PROCESS && !opening->for_child) {
         r = hold_keep(target, opening->twin);
         if (r < 0) {
             hold_drop(opening->twin);
@@ -161,6 +161,21 @@ int opening_try_plain(const struct opening *opening) {
     return OPENING_LOOK;
 }
 
+bool opening_is_plain(const struct opening *opening) {
+    const char *path = opening->path;
+    if (!path || is_never_locked(opening->flags) || !*last_component(path)) {
+        return true;
+    }
+    if (target_may_match(path)) {
+        return false;
+    }
+    int r = open_without_links(opening->dirfd, path, O_PATH | O_CLOEXEC, 0);
+    if (r >= 0) {
+        (void)sys_close(r);
+    }
+    return r >= 0 || r == -ENOENT;
+}
+
 void opening_plain(int fd) {
     if (fd >= 0) {
         reference_heal(fd);
@@ -201,6 +216,13 @@ void opening_bind(struct opening *opening, int fd) {
     target_done(opening->target);
     scratch_put(opening->target);
     opening->target = NULL;
+}
+
+int opening_keep(struct opening *opening) {
+    int twin = opening->twin;
+    opening->twin = -1;
+    opening_bind(opening, -1);
+    return twin;
 }
 
 int opening_finish(struct opening *opening) {

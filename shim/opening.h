@@ -24,6 +24,7 @@ struct opening {
     const char *path;
     int flags; /* of open(2) */
     mode_t mode;
+    bool for_child; /* another process will open it (spawn_plan.h) */
     /* Private, until opening_finish or opening_bind. */
     struct target *target;
     int twin;
@@ -35,6 +36,10 @@ enum opening_way {
     OPENING_LOCKED, /* held: opening_finish or opening_bind must follow */
     OPENING_FAILED, /* opening.error */
 };
+
+/* Whether the name matches no rule, and no link is on its way that may lead to
+ * one that does. */
+bool opening_is_plain(const struct opening *opening);
 
 enum opening_way opening_begin(struct opening *opening);
 
@@ -54,7 +59,11 @@ void opening_plain(int fd);
  * to lead to a file without a rule (the hold is gone then). */
 int opening_finish(struct opening *opening);
 
-/* The same for a file that the caller has opened itself, or not (fd -1). */
+/* Instead of that: the hold, as a hidden descriptor that the caller owns; -1
+ * where the open goes on without one. */
+int opening_keep(struct opening *opening);
+
+/* As opening_finish, for a file that the caller has opened itself, or not (fd -1). */
 void opening_bind(struct opening *opening, int fd);
 
 #endif

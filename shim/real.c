@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include "lib/sys_linux.h"
+#include "shim/syscall.h"
 /* Last: it takes back names that headers define as macros. */
 #include "shim/real.h"
 
@@ -116,6 +117,12 @@ static int raw_remove(const char *path) {
     int r = (int)SYS_CALL(SYS_unlinkat, AT_FDCWD, path, 0, 0, 0, 0);
     return r == -EISDIR ? raw_unlinkat(AT_FDCWD, path, AT_REMOVEDIR) : as_libc(r);
 }
+#ifndef __GLIBC__
+static int raw_posix_close(int fd, int flags) {
+    (void)flags;
+    return raw_close(fd);
+}
+#endif
 
 #ifdef __GLIBC__
 static int raw_open_2(const char *path, int flags) {
@@ -234,6 +241,8 @@ struct real real = {
     .munmap = raw_munmap,
     .mremap = raw_mremap,
 #ifdef __GLIBC__
+    ._IO_fopen = early_fopen,
+    ._IO_fclose = early_fclose,
     .__open = raw_open,
     .__open64 = raw_open,
     .__open_2 = raw_open_2,
@@ -247,6 +256,8 @@ struct real real = {
     .fcntl64 = raw_fcntl,
     .__fcntl = raw_fcntl,
     .__clone = no_clone,
+#else
+    .posix_close = raw_posix_close,
 #endif
 };
 
@@ -255,7 +266,7 @@ static const void *object_of(const void *function) {
     return dladdr(function, &info) ? info.dli_fbase : NULL;
 }
 
-static void find(void *member, const char *name) {
+void real_look_up(void *member, const char *name) {
     void *found = dlsym(RTLD_NEXT, name);
     if (found) { /* an older libc may lack a newer name: the raw call stays */
         *(void **)member = found;
@@ -264,12 +275,10 @@ static void find(void *member, const char *name) {
 
 void real_find(void) {
     int saved = errno;
-#define WRAP(result, name, parameters) find((void *)&real.name, #name);
-#ifdef __GLIBC__
-#define GLIBC(...) __VA_ARGS__
-#endif
+#define WRAP(result, name, parameters) real_look_up((void *)&real.name, #name);
 #include "shim/symbols.def"
-    find((void *)&real.fdopen, "fdopen");
+    real_look_up((void *)&real.fdopen, "fdopen");
+    syscall_found();
     const void *libc = object_of(dlsym(RTLD_NEXT, "gnu_get_libc_version"));
     if (!libc) { /* musl, where libc and the loader are one object */
         libc = object_of(dlsym(RTLD_NEXT, "__libc_start_main"));

@@ -4,22 +4,21 @@
  * another preloaded library.
  *
  * Until they are found, which takes a dlsym each and so perhaps a malloc that
- * itself opens files, the entries lead to raw system calls; streams have none
- * and are looked up alone. Found once, by start.c, they only are read.
+ * itself opens files, the entries lead to raw system calls; those of streams,
+ * which have none, to a look-up. Functions that nobody needs that early are NULL
+ * until then: REAL(name) looks such a one up where it has to. Found once, by
+ * start.c, they only are read.
  */
 #ifndef AUTOLOCK_REAL_H
 #define AUTOLOCK_REAL_H
 
 #include <stdbool.h>
 #include <stdint.h>
-#include <stdio.h>
-#include <sys/types.h>
+
+#include "shim/types.h"
 
 struct real {
 #define WRAP(result, name, parameters) result(*name) parameters;
-#ifdef __GLIBC__
-#define GLIBC(...) __VA_ARGS__
-#endif
 #include "shim/symbols.def"
     FILE *(*fdopen)(int fd, const char *mode);
     /* Whether open is libc's own, so that a raw openat2 may stand for it. */
@@ -29,5 +28,9 @@ extern struct real real;
 
 /* Looks them all up. errno is kept. */
 void real_find(void);
+
+/* Looks one up, into its place in the table. */
+void real_look_up(void *member, const char *name);
+#define REAL(name) (real.name ? real.name : (real_look_up((void *)&real.name, #name), real.name))
 
 #endif

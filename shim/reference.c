@@ -1,5 +1,7 @@
 #include "shim/reference.h"
 
+#include <errno.h>
+
 #include "lib/sys_linux.h"
 #include "shim/gate.h"
 #include "shim/hidden.h"
@@ -87,17 +89,13 @@ void reference_heal(int fd) {
 }
 
 int reference_another_twin(table_word word) {
-    struct sidecar_id id;
     if (table_kind(word) != TABLE_DATA) {
         return -1;
     }
-    int twin = table_other(word);
-    table_word held = table_get(twin);
-    if (table_kind(held) != TABLE_HIDDEN || !table_id(twin, held, &id) ||
-        !hidden_is_ours(twin, held)) {
+    int another = hidden_another(table_other(word), -1);
+    if (another == -EBADF) { /* closed behind our back, or just now */
         return -1;
     }
-    int another = hidden_make(twin, table_mode(held), id);
     if (another < 0) {
         TEXT(line, 256);
         text_put(&line, "a duplicate of a locked file's descriptor goes unlocked: ");

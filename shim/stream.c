@@ -1,6 +1,7 @@
 /*
  * fopen, freopen, fclose: streams are opened through a descriptor that is
- * locked first, and closed (with their flush) before the hold ends.
+ * locked first, and closed (with their flush) before the hold ends. popen only
+ * makes pipes; but pclose closes whatever stream it is given.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -129,6 +130,12 @@ FILE *wrap_fopen64(const char *path, const char *mode) {
     return fopen_any(path, mode, real.fopen64);
 }
 
+#ifdef __GLIBC__
+FILE *wrap__IO_fopen(const char *path, const char *mode) {
+    return fopen_any(path, mode, real._IO_fopen);
+}
+#endif
+
 typedef FILE *real_freopen(const char *path, const char *mode, FILE *stream);
 
 /* The stream's descriptor keeps its number or not; what it was is closed. A
@@ -164,13 +171,16 @@ static FILE *freopen_any(const char *path, const char *mode, FILE *stream, real_
     TEXT(own, 40);
     text_put(&own, "/proc/self/fd/");
     text_put_number(&own, (uint64_t)(unsigned)fd, 10);
-    struct opening opening = {
-        .dirfd = AT_FDCWD, .path = path ? path : own.start, .flags = flags & ~O_EXCL, .mode = 0666};
-    if (path) {
-        opening.flags = flags;
+    struct opening opening = {.dirfd = AT_FDCWD, .path = path, .flags = flags, .mode = 0666};
+    if (!path) {
+        opening.path = own.start;
+        opening.flags = flags & ~(O_CREAT | O_EXCL);
     }
     switch (opening_begin(&opening)) {
     case OPENING_FAILED: {
+        if (!path && opening.error == ENOENT) { /* it has no name any more */
+            return freopen_plain(path, mode, stream, call);
+        }
         /* libc would close the stream and say why it cannot be opened; a name
          * that cannot be opened either lets it do so. */
         (void)freopen_plain("", mode, stream, call);
@@ -201,13 +211,40 @@ FILE *wrap_freopen64(const char *path, const char *mode, FILE *stream) {
     return freopen_any(path, mode, stream, real.freopen64);
 }
 
-int wrap_fclose(FILE *stream) {
+static int fclose_any(FILE *stream, int (*call)(FILE *stream)) {
     int fd = number_of(stream);
     table_word word = fd >= 0 ? table_get(fd) : 0;
     if (table_kind(word) == TABLE_NONE) {
-        return real.fclose(stream);
+        return call(stream);
     }
-    int result = real.fclose(stream);
+    int result = call(stream);
     reference_drop(fd, word);
     return result;
 }
+
+int wrap_fclose(FILE *stream) {
+    return fclose_any(stream, real.fclose);
+}
+
+int wrap_pclose(FILE *stream) {
+    return fclose_any(stream, REAL(pclose));
+}
+
+static FILE *pipe_to(FILE *stream) {
+    opening_plain(number_of(stream));
+    return stream;
+}
+
+FILE *wrap_popen(const char *command, const char *mode) {
+    return pipe_to(REAL(popen)(command, mode));
+}
+
+#ifdef __GLIBC__
+int wrap__IO_fclose(FILE *stream) {
+    return fclose_any(stream, real._IO_fclose);
+}
+
+FILE *wrap__IO_popen(const char *command, const char *mode) {
+    return pipe_to(REAL(_IO_popen)(command, mode));
+}
+#endif

@@ -8,14 +8,11 @@
 #define AUTOLOCK_WRAP_H
 
 #include <stdint.h>
-#include <stdio.h>
-#include <sys/types.h>
+
+#include "shim/types.h"
 
 #define WRAP(result, name, parameters)                                                             \
     __attribute__((visibility("default"))) result wrap_##name parameters __asm__(#name);
-#ifdef __GLIBC__
-#define GLIBC(...) __VA_ARGS__
-#endif
 #include "shim/symbols.def"
 
 #endif

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# symbols.sh LIBRARY SYMBOLS.DEF OBJECT...
+# symbols.sh COMPILER LIBRARY SYMBOLS.DEF OBJECT...
 #
 # The shim exports what its table names and nothing else, without versions;
 # our own code calls none of the functions that are wrapped (it would meet its
@@ -7,8 +7,8 @@
 # stdio but fileno, nothing that takes locks on the way of an open.
 set -u
 export LC_ALL=C
-library=$1 table=$2
-shift 2
+compiler=$1 library=$2 table=$3
+shift 3
 failed=0
 fail() {
     printf 'not ok - %s\n' "$1"
@@ -16,9 +16,9 @@ fail() {
 }
 
 exported=$(nm -D --defined-only "$library" | awk '{print $3}' | grep -v -E '^(_init|_fini|__asan|__odr_asan|__ubsan)' | sort)
-# WRAP(result, name, parameters) with a name of any kind in the middle.
-named=$( (grep -o -E 'WRAP\([^(]*\(' "$table" | grep -v 'WRAP(result' |
-    sed -E 's/.*, *([A-Za-z_0-9]+), *\($/\1/'; echo autolock_version) | sort)
+named=$( (printf '#include <stdio.h>\n#define WRAP(result, name, parameters) WRAPPED name\n#include "%s"\n' "$table" |
+    "$compiler" -E -P -D_GNU_SOURCE -x c - | grep -o -E 'WRAPPED [A-Za-z_0-9]+' | cut -d' ' -f2
+    echo autolock_version) | sort)
 [ "$(wc -l <<<"$named")" -gt 20 ] || fail "the table was not read: $named"
 difference=$(diff <(printf '%s\n' "$named") <(printf '%s\n' "$exported")) ||
     fail "table (<) and exports (>) differ: $difference"
@@ -26,14 +26,14 @@ case $exported in
 *@*) fail "an export has a version" ;;
 esac
 
-undefined=$(for object; do nm -u "$object" | awk '{print $2}'; done | sort -u)
+undefined=$(nm -u "$@" | awk 'NF == 2 {print $2}' | sort -u)
 [ -n "$undefined" ] || fail "the objects were not read"
 own=$(comm -12 <(printf '%s\n' "$named") <(printf '%s\n' "$undefined"))
 [ -z "$own" ] || fail "our own code calls what is wrapped: $own"
 
 # bcmp: what clang makes of a memcmp whose sign nobody asks for.
 allowed='^(_GLOBAL_OFFSET_TABLE_|__asan.*|__ubsan.*|__errno_location|__libc_single_threaded|__environ|environ|__libc_current_sigrt(min|max)|__register_atfork|pthread_atfork|__dso_handle|_exit|bcmp|clock_gettime|dladdr|dlsym|fileno|getauxval|mem(chr|cmp|cpy|move|rchr|set)|sigaction|sigaltstack|sigfillset|str(chr|cmp|len|ncmp|nlen|rchr|spn|cspn|str)|__isoc23_strtou?l|strtou?l|__stack_chk_fail)$'
-defined=$(for object; do nm --defined-only "$object" | awk '{print $3}'; done | sort -u)
+defined=$(nm --defined-only "$@" | awk '{print $3}' | sort -u)
 foreign=$(comm -23 <(printf '%s\n' "$undefined") <(printf '%s\n' "$defined") | grep -v -E "$allowed")
 [ -z "$foreign" ] || fail "needs more of libc than it may: $foreign"
 

@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -68,6 +69,7 @@ struct puppet *puppet_start(const char *patterns, ...) {
     fflush(NULL);
     puppet->pid = fork();
     if (puppet->pid == 0) {
+        (void)prctl(PR_SET_PDEATHSIG, SIGKILL); /* a test that fails leaves nobody */
         dress(patterns);
         va_list more;
         va_start(more, patterns);

@@ -16,10 +16,10 @@
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "lib/sys_linux.h"
 #include "tests/support/puppet.h"
 
 #define COMMANDS 500
@@ -131,7 +131,7 @@ static long do___close(void) {
     return __close((int)number(1));
 }
 static long do_raw_close(void) {
-    return syscall(SYS_close, (int)number(1));
+    return sys_close((int)number(1));
 }
 static long do_close_range(void) {
     return close_range((unsigned)number(1), (unsigned)number(2), (int)number(3));
@@ -211,7 +211,7 @@ static long do_list_above(void) {
     *at = '\0';
     long count = 0;
     for (int fd = ANSWERS + 1; fd < 4096; fd++) {
-        if (syscall(SYS_fcntl, fd, F_GETFD) >= 0) {
+        if (sys_fcntl(fd, F_GETFD, 0) >= 0) {
             at += sprintf(at, "%d ", fd);
             count++;
         }
@@ -342,7 +342,8 @@ static const struct command *find(const char *name) {
             return &commands[i];
         }
     }
-    const struct command *const more[] = {file_commands, process_commands, wait_commands};
+    const struct command *const more[] = {file_commands, process_commands, wait_commands,
+                                          way_commands};
     for (size_t i = 0; i < sizeof(more) / sizeof(more[0]); i++) {
         for (const struct command *command = more[i]; command->name; command++) {
             if (strcmp(name, command->name) == 0) {
@@ -372,8 +373,10 @@ static void obey(char *line) {
 }
 
 int main(int argc, char **argv) {
-    (void)argc;
     program = argv[0];
+    if (argc > 1) {
+        return be_spawned(argv);
+    }
     char line[8192];
     size_t length = 0;
     /* Read by the byte, so that nothing is lost over exec. */

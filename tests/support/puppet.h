@@ -20,9 +20,14 @@ long number(int i);
 /* How it was started. */
 extern const char *program;
 
-/* puppet_files.c, puppet_process.c, puppet_waits.c; each ends with a name of NULL. */
+/* puppet_files.c, puppet_process.c, puppet_waits.c, puppet_ways.c; each ends with a
+ * name of NULL. */
 extern const struct command file_commands[];
 extern const struct command process_commands[];
 extern const struct command wait_commands[];
+extern const struct command way_commands[];
+
+/* What a program that the puppet has spawned does (puppet_ways.c). */
+int be_spawned(char **arguments);
 
 #endif
