@@ -9,6 +9,7 @@
 #include "cli.h"
 #include "config/canonical.h"
 #include "config/load.h"
+#include "config/log.h"
 
 #define SIDECAR_SUFFIX ".lock"
 
@@ -95,6 +96,8 @@ static void judge_rule(const struct config *config, const struct rule *rule,
                        struct verdict *verdict) {
     if (config->off)
         against(verdict, "AUTOLOCK=off");
+    if (config->observe)
+        against(verdict, "AUTOLOCK=observe");
     if (!rule)
         against(verdict, "no rule matches");
     else if (rule->exclude)
@@ -218,6 +221,8 @@ int command_check(int argc, char **argv) {
         complain("out of memory");
         return STATUS_FAILURE;
     }
+    static struct log_settings settings; /* some kilobytes */
+    config.faults += log_settings_read(&settings, environ, print_fault, NULL);
     int worst = config.faults > 0 && !config.off ? STATUS_FAILURE : 0;
     for (int i = optind; i < argc; i++) {
         int status = check(&config, argv[i]);

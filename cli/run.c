@@ -7,6 +7,7 @@
 
 #include "cli.h"
 #include "config/load.h"
+#include "config/log.h"
 
 static const char help[] =
     "Usage: autolock run [--pattern PATTERN]... [--] COMMAND [ARGUMENT]...\n"
@@ -42,6 +43,12 @@ static bool locks_anything(const struct rule_set *set) {
     return false;
 }
 
+/* Of AUTOLOCK_LOG and AUTOLOCK_LOG_LEVEL. */
+static int log_faults(void) {
+    static struct log_settings settings; /* some kilobytes */
+    return log_settings_read(&settings, environ, print_fault, NULL);
+}
+
 /* Reads the rules as the library will read them in the program. */
 static int read_rules(const char *command, bool *ret_off) {
     struct config config;
@@ -50,8 +57,8 @@ static int read_rules(const char *command, bool *ret_off) {
     *ret_off = config.off;
     if (config.off)
         return 0;
-    if (config.faults > 0) {
-        complain("'%s' is not started: the rules have faults", command);
+    if (config.faults + log_faults() > 0) {
+        complain("'%s' is not started: the rules or the variables have faults", command);
         return STATUS_FAILURE;
     }
     if (!locks_anything(&config.rules)) {

@@ -52,8 +52,11 @@ static int make_rules(struct rule_set *set, const struct sources *sources, struc
 int config_load(struct config *ret, char *const *environment, rules_report *report, void *data) {
     struct faults faults = {report, data, 0};
     struct config config = {0};
-    config.off = read_switch(environment, "AUTOLOCK", "off", "on",
-                             "unknown value; known are on and off", &faults);
+    const char *mode = sources_variable(environment, "AUTOLOCK");
+    config.observe = mode && strcmp(mode, "observe") == 0;
+    config.off =
+        !config.observe && read_switch(environment, "AUTOLOCK", "off", "on",
+                                       "unknown value; known are on, off and observe", &faults);
     config.strict = read_switch(environment, "AUTOLOCK_STRICT", "1", "0",
                                 "unknown value; known are 1 and 0", &faults);
     int r = 0;

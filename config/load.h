@@ -10,9 +10,10 @@
 
 struct config {
     struct rule_set rules;
-    bool off;    /* AUTOLOCK=off */
-    bool strict; /* AUTOLOCK_STRICT=1: a fault keeps the program from starting */
-    int faults;  /* faulty rules and unreadable files, each reported once */
+    bool off;     /* AUTOLOCK=off */
+    bool observe; /* AUTOLOCK=observe: nothing is locked, but told */
+    bool strict;  /* AUTOLOCK_STRICT=1: a fault keeps the program from starting */
+    int faults;   /* faulty rules and unreadable files, each reported once */
 };
 
 /*

@@ -4,6 +4,7 @@
 
 #include "lib/sidecar.h"
 #include "lib/sys_linux.h"
+#include "shim/observe.h"
 #include "shim/text.h"
 
 #define PATH_SIZE 4096 /* longer ones cannot be told */
@@ -59,6 +60,10 @@ enum belongs belongs(int sidecar, int fd) {
     struct sys_stat stat, data;
     if (!is_regular(sidecar, &stat) || !is_regular(fd, &data)) {
         return BELONGS_NOT;
+    }
+    int observed = observe_belongs(sidecar, fd);
+    if (observed >= 0) {
+        return observed ? BELONGS : BELONGS_NOT;
     }
     char *paths = sys_map(2 * PATH_SIZE);
     if (!paths) {

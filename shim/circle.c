@@ -1,11 +1,9 @@
 #include "shim/circle.h"
 
-#include <string.h>
-
 #include "lib/clock.h"
 #include "lib/sys_linux.h"
+#include "shim/filename.h"
 #include "shim/procfs.h"
-#include "shim/proclines.h"
 #include "shim/waitgraph.h"
 
 #define FIRST_LOOK CLOCK_SECOND
@@ -153,29 +151,11 @@ static void put_process(struct text *text, pid_t pid) {
     }
 }
 
-/* The data file: the sidecar's path, as the holder's descriptor tells it. */
-static void put_file(struct text *text, const struct waitgraph_holder *holder) {
-    TEXT(link, 64);
-    char path[256];
-    proclines_path(&link, holder->pid, "/fd/");
-    text_put_number(&link, (uint64_t)(unsigned)holder->fd, 10);
-    ssize_t n = sys_readlinkat(AT_FDCWD, link.start, path, sizeof(path) - 1);
-    if (n <= 0) {
-        text_put(text, "a file");
-        return;
-    }
-    path[n] = '\0';
-    if (n > 5 && strcmp(path + n - 5, ".lock") == 0) {
-        path[n - 5] = '\0';
-    }
-    text_put_visible(text, path);
-}
-
 static void put_step(struct text *text, const struct search *search, const struct member *step) {
     put_process(text, search->members[step->by].pid);
     text_put(text, " waits for ");
     if (step->lock) {
-        put_file(text, step->lock);
+        filename_put(text, step->lock->pid, step->lock->fd);
         text_put(text, ", which ");
         put_process(text, step->pid);
         text_put(text, " has");

@@ -111,7 +111,7 @@ int wrap_flock(int fd, int operation) {
     int kind = operation & ~LOCK_NB;
     table_word word = table_get(fd);
     struct sidecar_id id;
-    if (!shim_is_active() || table_kind(word) == TABLE_HIDDEN) {
+    if (!shim_is_active() || start_config.observe || table_kind(word) == TABLE_HIDDEN) {
         return real.flock(fd, operation);
     }
     if (kind == LOCK_UN) {

@@ -6,7 +6,9 @@
 
 #include "lib/sys_linux.h"
 #include "shim/gate.h"
+#include "shim/observe.h"
 #include "shim/say.h"
+#include "shim/trace.h"
 
 #define PLACES 16 /* at the top, for the twins of 0 to 2; fewer where all are few */
 
@@ -76,6 +78,8 @@ bool hidden_is_ours(int fd, table_word word) {
 
 static void close_word(int fd, table_word word) {
     if (hidden_is_ours(fd, word)) {
+        trace_closing(fd);
+        observe_closing(fd);
         (void)sys_close(fd);
     }
     (void)table_change(fd, word, TABLE_NONE, MODE_NOTHING, 0, NO_ID);

@@ -10,7 +10,11 @@
 #include "shim/fork.h"
 #include "shim/gate.h"
 #include "shim/hidden.h"
+#include "shim/observe.h"
 #include "shim/reference.h"
+#include "shim/start.h"
+#include "shim/text.h"
+#include "shim/trace.h"
 #include "shim/upgrade.h"
 #include "shim/wait.h"
 
@@ -203,8 +207,7 @@ static int one_round(struct attempt *attempt) {
     return lock(attempt);
 }
 
-int hold_take(struct target *target, bool exclusive, int *ret_twin) {
-    fork_notice();
+static int take(struct target *target, bool exclusive, int *ret_twin) {
     struct attempt attempt = {.target = target,
                               .exclusive = exclusive,
                               .until = clock_after(target->rule->options.timeout),
@@ -224,6 +227,26 @@ int hold_take(struct target *target, bool exclusive, int *ret_twin) {
     r = failure_decide(target, exclusive, r == ROUND_AGAIN ? -ESTALE : r);
     if (r == 0) {
         *ret_twin = -1;
+        if (!target->why[0]) {
+            struct text why = {.start = target->why, .size = sizeof(target->why)};
+            text_put(&why, target->no_sidecar ? "it has no sidecar, and none may be made"
+                                              : "the failure is one that the rule lets pass");
+        }
+    }
+    return r;
+}
+
+int hold_take(struct target *target, bool exclusive, int *ret_twin) {
+    fork_notice();
+    if (start_config.observe) {
+        observe_take(target, exclusive, ret_twin);
+        return 0;
+    }
+    int twin = -1;
+    int r = take(target, exclusive, &twin);
+    trace_taken(target, exclusive, r, twin);
+    if (r == 0) {
+        *ret_twin = twin;
     }
     return r;
 }
@@ -237,7 +260,8 @@ void hold_drop(int twin) {
 int hold_keep(struct target *target, int twin) {
     table_word word = table_get(twin);
     struct sidecar_id id;
-    if (!table_id(twin, word, &id) || hidden_find_marked(id, TABLE_KEPT) >= 0) {
+    if (!table_id(twin, word, &id) ||
+        (hidden_find_marked(id, TABLE_KEPT) >= 0 && !start_config.observe)) {
         return 0; /* none was taken, or it is kept already */
     }
     int kept = hidden_make(twin, MODE_EXCLUSIVE, id);

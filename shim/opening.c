@@ -10,6 +10,7 @@
 #include "shim/say.h"
 #include "shim/scratch.h"
 #include "shim/start.h"
+#include "shim/trace.h"
 
 #define ATTEMPTS 100 /* times that the path may lead elsewhere after a wait */
 
@@ -60,11 +61,15 @@ static enum opening_way resolve(struct opening *opening) {
     struct target *target = opening->target;
     int r = target_find(target, opening->dirfd, opening->path, follows_links(opening->flags));
     if (r <= 0) {
+        if (r == 0 && target->rule && target->rule->exclude) {
+            trace_passed_over(target, "the rule takes it out");
+        }
         return r < 0 ? fail(opening, r) : OPENING_PLAIN;
     }
     const struct rule_options *options = &target->rule->options;
     if (!writes(opening->flags) && options->readers == READERS_NONE &&
         options->hold != HOLD_PROCESS) {
+        trace_passed_over(target, "readers=none");
         return OPENING_PLAIN;
     }
     return look_at_file(opening);

@@ -4,23 +4,23 @@
 #include <signal.h>
 #include <stdatomic.h>
 #include <string.h>
+#include <sys/prctl.h>
 
+#include "config/log.h"
 #include "lib/signals.h"
 #include "lib/sys_linux.h"
+#include "shim/syslog.h"
 #include "shim/table.h"
 
-/* A copy: programs write over their environment. */
-static char log_path[4096];
+static struct log_settings settings; /* a copy: programs write over their environment */
 static atomic_bool stderr_is_data;
 
-void say_start(char *const *environment) {
-    static const char name[] = "AUTOLOCK_LOG=";
-    for (; environment && *environment; environment++) {
-        if (strncmp(*environment, name, sizeof(name) - 1) == 0) {
-            struct text path = {.start = log_path, .size = sizeof(log_path)};
-            text_put(&path, *environment + sizeof(name) - 1);
-        }
-    }
+int say_start(char *const *environment) {
+    return log_settings_read(&settings, environment, say_fault, NULL);
+}
+
+bool say_debugs(void) {
+    return settings.debug;
 }
 
 void say_number_opened(int fd) {
@@ -46,32 +46,73 @@ static void write_quietly(int fd, const char *line, size_t length) {
     (void)signals_mask(before);
 }
 
-static void write_line(const char *line, size_t length) {
-    if (*log_path) {
-        int fd = sys_openat(
-            AT_FDCWD, log_path,
-            O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOFOLLOW | O_NOCTTY | O_NONBLOCK, 0666);
-        if (fd >= 0) {
-            write_quietly(fd, line, length);
-            (void)sys_close(fd);
-            return;
-        }
+static bool write_file(const char *line, size_t length) {
+    int fd = sys_openat(
+        AT_FDCWD, settings.path,
+        O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOFOLLOW | O_NOCTTY | O_NONBLOCK, 0666);
+    if (fd < 0) {
+        return false;
     }
+    write_quietly(fd, line, length);
+    (void)sys_close(fd);
+    return true;
+}
+
+static void write_stderr(const char *line, size_t length) {
     if (!atomic_load_explicit(&stderr_is_data, memory_order_relaxed) &&
         table_kind(table_get(2)) == TABLE_NONE) {
         write_quietly(2, line, length);
     }
 }
 
-void say(const struct text *line) {
-    TEXT(whole, 1024);
+static void say_as(enum syslog_severity severity, const struct text *line) {
+    if (settings.to == LOG_TO_SYSLOG && syslog_send(severity, line)) {
+        return;
+    }
+    TEXT(whole, 1100);
     text_put(&whole, "autolock: ");
     text_put(&whole, line->start);
     if (whole.length == whole.size - 1) {
         whole.length--; /* cut: the newline still has to fit */
     }
     text_put(&whole, "\n");
-    write_line(whole.start, whole.length);
+    if (settings.to != LOG_TO_FILE || !write_file(whole.start, whole.length)) {
+        write_stderr(whole.start, whole.length);
+    }
+}
+
+void say(const struct text *line) {
+    say_as(SYSLOG_WARNING, line);
+}
+
+void say_put_self(struct text *line) {
+    char name[17] = ""; /* prctl(2): 16 with the zero */
+    text_put(line, "pid ");
+    text_put_number(line, (uint64_t)sys_getpid(), 10);
+    if (SYS_CALL(SYS_prctl, PR_GET_NAME, name, 0, 0, 0, 0) == 0) {
+        text_put(line, " (");
+        text_put_visible(line, name);
+        text_put(line, ")");
+    }
+}
+
+static void say_of_self(enum syslog_severity severity, const char *what, const struct text *line) {
+    TEXT(whole, 1050);
+    text_put(&whole, what);
+    say_put_self(&whole);
+    text_put(&whole, ": ");
+    text_put(&whole, line->start);
+    say_as(severity, &whole);
+}
+
+void say_observed(const struct text *line) {
+    say_of_self(SYSLOG_INFO, "observe: ", line);
+}
+
+void say_debug(const struct text *line) {
+    if (settings.debug) {
+        say_of_self(SYSLOG_DEBUG, "debug: ", line);
+    }
 }
 
 const char *say_error(int error) {

@@ -31,7 +31,7 @@ static bool some_rule_locks(void) {
 
 /* Faulty rules are reported by every program that starts, but under
  * AUTOLOCK_STRICT none does. */
-static bool load(void) {
+static bool load(int faults) {
     int r = config_load(&start_config, environ, say_fault, NULL);
     if (r < 0) {
         TEXT(line, 128);
@@ -39,7 +39,7 @@ static bool load(void) {
         say(&line);
         return false;
     }
-    if (start_config.strict && start_config.faults > 0) {
+    if (start_config.strict && start_config.faults + faults > 0) {
         _exit(EXIT_FAULT);
     }
     return !start_config.off && some_rule_locks();
@@ -55,9 +55,9 @@ void start_now(void) {
     bool active = false, picked_up = false;
     if (!getauxval(AT_SECURE)) {
         (void)process_mark();
-        say_start(environ);
+        int faults = say_start(environ);
         picked_up = pickup();
-        active = load();
+        active = load(faults);
     }
     if (active || picked_up) {
         fork_start();

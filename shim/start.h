@@ -13,7 +13,7 @@
 enum start_state { START_NOT_YET, START_UNDER_WAY, START_IDLE, START_ACTIVE };
 extern _Atomic int start_state;
 
-/* Rules and settings; valid while shim_is_active. */
+/* Rules and settings; as zeroes until they are read. */
 extern struct config start_config;
 
 void start_now(void);

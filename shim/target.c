@@ -27,8 +27,10 @@ static void say_cannot_tell(const char *path, int error) {
 
 int target_find(struct target *target, int dirfd, const char *path, bool follow) {
     target->where.directory = -1;
+    target->rule = NULL;
     target->changes_name = target->only_existing = false;
     target->no_sidecar = target->waited = false;
+    target->wait_time = 0;
     target->why[0] = '\0';
     int r = canonical_resolve(dirfd, path, follow, &target->where);
     if ((r == -EOPNOTSUPP || r == -ENAMETOOLONG) && target_may_match(path)) {

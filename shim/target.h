@@ -26,6 +26,7 @@ struct target {
     bool only_existing; /* without a sidecar there is nothing to lock */
     bool no_sidecar;    /* there was none, and it could not be made */
     bool waited;        /* somebody else had it: the path has to be looked at again */
+    uint64_t wait_time; /* microseconds, of all waits together */
     char why[640];      /* what a failed wait found out; "" for nothing */
     bool exists;
     struct sys_stat data; /* if it exists; else only data.mode, as asked for */

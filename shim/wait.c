@@ -54,6 +54,8 @@ static int look_at_family(struct wait *wait, uint64_t now, int *ret_fd) {
             return WAITED_OURS;
         case NESTED_ANCESTOR:
             if (wait->target->rule->options.nested != NESTED_FAIL) {
+                put_why(wait->target,
+                        "an ancestor has it and waits for this process (nested=pass)");
                 return WAITED_PASS;
             }
             put_why(wait->target, "an ancestor has it and waits for this process (nested=fail)");
@@ -140,7 +142,9 @@ int wait_for_lock(struct target *target, int fd, struct sidecar_id id, int opera
     target->waited = true;
     target->why[0] = '\0';
     signal_set blocked = signals_mask(SIGNALS_ALL);
+    uint64_t start = clock_now();
     int r = wait_blocked(&wait, ret_fd, blocked);
+    target->wait_time += clock_now() - start;
     (void)signals_mask(blocked);
     return r;
 }
