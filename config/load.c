@@ -65,6 +65,7 @@ int config_load(struct config *ret, char *const *environment, rules_report *repo
         r = sources_read(&sources, environment, &faults);
         if (r == 0) {
             r = make_rules(&config.rules, &sources, &faults);
+            rules_prepare(&config.rules);
         }
         sources_done(&sources);
     }

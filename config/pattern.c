@@ -183,6 +183,24 @@ int pattern_last_byte(const char *pattern) {
     return length > 0 ? literal_end(pattern[length - 1]) : -1;
 }
 
+/* "/srv" of "/srv/x*" and of "/srv/" followed by any directories, which matches
+ * "/srv" too: up to the last slash before anything special. */
+size_t pattern_literal_length(const char *pattern) {
+    if (pattern[0] != '/') {
+        return 0;
+    }
+    size_t length = strcspn(pattern, "*?[\\");
+    const char *doubled = strstr(pattern, "//");
+    if (doubled && (size_t)(doubled - pattern) < length) {
+        length = (size_t)(doubled - pattern);
+    }
+    if (pattern[length] != '\0') {
+        while (length > 0 && pattern[--length] != '/') {
+        }
+    }
+    return length;
+}
+
 /* Nearly always the answer is no, and the last byte tells. */
 bool pattern_may_match_name(const char *pattern, const char *name, size_t length) {
     size_t pattern_length = strlen(pattern);

@@ -40,4 +40,7 @@ bool pattern_may_match_name(const char *pattern, const char *name, size_t length
  * there is no such byte: for whoever asks the question of many patterns. */
 int pattern_last_byte(const char *pattern);
 
+/* With how many bytes of the pattern itself every path begins that can match. */
+size_t pattern_literal_length(const char *pattern);
+
 #endif

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "config/canonical.h"
+#include "config/plain_path.h"
 #include "config/rules_private.h"
 #include "lib/sys_linux.h"
 
@@ -13,12 +14,15 @@
 #define ABSOLUTE_MAX 1024
 #define BUILTIN_LENGTH_MAX 64
 
+/* Prefixes are hardly ever longer; such are resolved on the stack, since each
+ * page of memory that a process touches as it starts costs it time. */
+#define SHORT 256
+
 /* Too much for the stack of a stranger. */
 struct workspace {
     struct canonical canonical;
     char prefix[4096];   /* of the rule at hand */
-    char known[4096];    /* the last prefix, which the next rule often has too, */
-    char resolved[4096]; /* and what it resolves to; "" for nothing better */
+    char resolved[4096]; /* what it resolves to */
 };
 
 /* How many patterns are absolute, or a few more. */
@@ -74,21 +78,85 @@ static bool resolve_prefix(struct workspace *w, size_t length) {
     return true;
 }
 
-static int resolve_rule(struct rule_set *set, struct rule *rule, struct workspace *w) {
+/* Whether no link is in the prefix, or nothing at all is there, as far as one or
+ * two system calls tell: nearly always. Below the root a name that is no link is
+ * all there is to know. */
+static bool is_resolved(const char *prefix) {
+    char first[2];
+    if (!strchr(prefix + 1, '/')) {
+        long r = sys_readlinkat(AT_FDCWD, prefix, first, sizeof(first));
+        return r == -EINVAL || r == -ENOENT;
+    }
+    struct sys_open_how how = {.flags = O_PATH | O_DIRECTORY | O_CLOEXEC,
+                               .resolve = SYS_RESOLVE_NO_SYMLINKS};
+    int fd = sys_openat2(AT_FDCWD, prefix, &how);
+    if (fd >= 0) {
+        (void)sys_close(fd);
+    }
+    return fd >= 0;
+}
+
+/*
+ * The same for a prefix that is itself a link to a directory with no link on the
+ * way, as /var/run and /var/spool/mail are. False where it is not so simple.
+ */
+static bool resolve_link(const char *prefix, char *ret, size_t size) {
+    char text[SHORT];
+    const char *rest = text;
+    size_t parent = parent_length(prefix, strlen(prefix));
+    ssize_t length = sys_readlinkat(AT_FDCWD, prefix, text, sizeof(text) - 1);
+    if (length <= 0 || (size_t)length >= sizeof(text) - 1 || parent >= size) {
+        return false;
+    }
+    text[length] = '\0';
+    memcpy(ret, prefix, parent);
+    ret[parent] = '\0';
+    if (text[0] == '/') {
+        parent = 0;
+        rest++;
+    } else if (parent > 0 && !is_resolved(ret)) {
+        return false;
+    }
+    while (strncmp(rest, "../", 3) == 0) {
+        rest += 3;
+        parent = parent_length(ret, parent);
+    }
+    if (parent + strlen(rest) + 2 > size) {
+        return false;
+    }
+    ret[parent] = '/';
+    memcpy(ret + parent + 1, rest, strlen(rest) + 1);
+    return plain_path(AT_FDCWD, ret, NULL, 0) && is_resolved(ret);
+}
+
+static int resolve_by_workspace(struct rule_set *set, struct rule *rule, struct workspace *w) {
     int length = rules_literal_directory(rule, w->prefix, sizeof(w->prefix));
-    if (length <= 0) {
-        return 0;
-    }
-    if (strcmp(w->prefix, w->known) != 0) {
-        if (!resolve_prefix(w, (size_t)length)) {
-            w->resolved[0] = '\0';
-        }
-        memcpy(w->known, w->prefix, (size_t)length + 1);
-    }
-    if (w->resolved[0] == '\0' || strcmp(w->resolved, w->prefix) == 0) {
+    if (length <= 0 || !resolve_prefix(w, (size_t)length) || strcmp(w->resolved, w->prefix) == 0) {
         return 0;
     }
     return rules_resolve_directory(set, rule, w->resolved);
+}
+
+/* `known` is the last prefix that has turned out to need nothing: the next rule
+ * often has it too. */
+static int resolve_rule(struct rule_set *set, struct rule *rule, char known[SHORT],
+                        struct workspace **workspace) {
+    char prefix[SHORT], resolved[SHORT];
+    int length = rules_literal_directory(rule, prefix, sizeof(prefix));
+    if (length == 0 || (length > 0 && strcmp(prefix, known) == 0)) {
+        return 0;
+    }
+    if (length > 0 && is_resolved(prefix)) {
+        memcpy(known, prefix, (size_t)length + 1);
+        return 0;
+    }
+    if (length > 0 && resolve_link(prefix, resolved, sizeof(resolved))) {
+        return rules_resolve_directory(set, rule, resolved);
+    }
+    if (!*workspace && !(*workspace = sys_map(sizeof(**workspace)))) {
+        return -ENOMEM;
+    }
+    return resolve_by_workspace(set, rule, *workspace);
 }
 
 /* A process without rules that lock needs no exclusions. */
@@ -105,18 +173,22 @@ int resolve_rules(struct rule_set *set, struct faults *faults) {
     if (!any_locks(set)) {
         return 0;
     }
-    struct workspace *w = sys_map(sizeof(*w));
-    if (!w) {
-        return -ENOMEM;
-    }
+    char known[SHORT] = "";
+    struct workspace *workspace = NULL;
+    int result = 0;
     /* The built-in ones first, in case that there is no room for the others. */
     for (size_t i = set->count; i-- > 0;) {
         struct rule *rule = &set->rules[i];
-        if (resolve_rule(set, rule, w) < 0) {
+        int r = resolve_rule(set, rule, known, &workspace);
+        if (r == -ENOMEM) {
+            result = r;
+        } else if (r < 0) {
             faults_add(faults, rule->source, rule->pattern,
                        "too many rules in directories with links; write their real paths");
         }
     }
-    sys_unmap(w, sizeof(*w));
-    return 0;
+    if (workspace) {
+        sys_unmap(workspace, sizeof(*workspace));
+    }
+    return result;
 }

@@ -46,6 +46,18 @@ static void note_name_end(struct rule_set *set, const char *pattern) {
     }
 }
 
+void rules_note_pattern(struct rule *rule) {
+    rule->last = (int16_t)pattern_last_byte(rule->pattern);
+    size_t literal = pattern_literal_length(rule->pattern);
+    rule->literal = literal < UINT16_MAX ? (uint16_t)literal : UINT16_MAX;
+}
+
+/* The pattern itself is only looked at where these say yes. */
+static bool may_match_path(const struct rule *rule, const char *path, size_t length) {
+    return (rule->last < 0 || (length > 0 && (unsigned char)path[length - 1] == rule->last)) &&
+           rule->literal <= length && memcmp(path, rule->pattern, rule->literal) == 0;
+}
+
 static bool may_end_name(const struct rule_set *set, char last) {
     unsigned char byte = (unsigned char)last;
     return set->name_ends[byte / 32] >> byte % 32 & 1;
@@ -58,7 +70,9 @@ int rules_append(struct rule_set *set, const struct rule *rule) {
     if (!rule->exclude) {
         note_name_end(set, rule->pattern);
     }
-    set->rules[set->count++] = *rule;
+    set->rules[set->count] = *rule;
+    rules_note_pattern(&set->rules[set->count]);
+    set->count++;
     return 0;
 }
 
@@ -70,7 +84,8 @@ static const struct rule *last_match(const struct rule_set *set, const char *pat
 
     for (size_t i = set->count; i-- > 0;) {
         const struct rule *rule = &set->rules[i];
-        if (!rule->builtin && pattern_may_match_name(rule->pattern, name, name_length) &&
+        if (!rule->builtin && may_match_path(rule, path, length) &&
+            pattern_may_match_name(rule->pattern, name, name_length) &&
             pattern_match_prefix(rule->pattern, path, length)) {
             return rule;
         }
@@ -97,8 +112,8 @@ static const struct rule *decide_plain(const struct rule_set *set, const char *p
     }
     for (size_t i = set->count; i-- > 0;) {
         const struct rule *builtin = &set->rules[i];
-        if (builtin->builtin && pattern_match_prefix(builtin->pattern, path, length) &&
-            !names(rule, builtin)) {
+        if (builtin->builtin && may_match_path(builtin, path, length) &&
+            pattern_match_prefix(builtin->pattern, path, length) && !names(rule, builtin)) {
             return builtin;
         }
     }
@@ -143,13 +158,48 @@ const struct rule *rules_decide(const struct rule_set *set, const char *path) {
     return rule;
 }
 
+/* How much of the pattern all paths have in common with it that other rules
+ * lock, as far as the first `length` bytes. */
+static size_t common_with(const char *common, size_t length, const struct rule *rule) {
+    size_t same = 0;
+    while (same < length && same < rule->literal && common[same] == rule->pattern[same]) {
+        same++;
+    }
+    return same;
+}
+
+void rules_prepare(struct rule_set *set) {
+    set->common = NULL;
+    for (size_t i = 0; i < set->count; i++) {
+        const struct rule *rule = &set->rules[i];
+        if (rule->exclude) {
+            continue;
+        }
+        if (!set->common) {
+            set->common = rule->pattern;
+            set->common_length = rule->literal;
+        }
+        set->common_length = common_with(set->common, set->common_length, rule);
+    }
+}
+
+const struct rule *rules_find_lock(const struct rule_set *set, const char *path) {
+    if (set->common && strncmp(path, set->common, set->common_length) != 0) {
+        return NULL;
+    }
+    const struct rule *rule = rules_decide(set, path);
+    return rule && !rule->exclude ? rule : NULL;
+}
+
 bool rules_may_match(const struct rule_set *set, const char *name, size_t length) {
     if (length > 0 && !may_end_name(set, name[length - 1])) {
         return false;
     }
     for (size_t i = set->count; i-- > 0;) {
         const struct rule *rule = &set->rules[i];
-        if (!rule->exclude && pattern_may_match_name(rule->pattern, name, length)) {
+        if (!rule->exclude &&
+            (rule->last < 0 || length == 0 || (unsigned char)name[length - 1] == rule->last) &&
+            pattern_may_match_name(rule->pattern, name, length)) {
             return true;
         }
     }

@@ -31,14 +31,15 @@ enum rule_inherit { INHERIT_STDIO, INHERIT_ALL, INHERIT_NONE };
 enum rule_nested { NESTED_PASS, NESTED_WAIT, NESTED_FAIL };
 
 struct rule_options {
-    uint64_t timeout;             /* timeout=DURATION|infinity, default RULE_FOREVER */
-    uint64_t warn_after;          /* warn-after=DURATION|infinity, default 10 s */
-    enum rule_readers readers;    /* readers=shared|exclusive|none */
-    enum rule_hold hold;          /* hold=open|process */
-    enum rule_failure on_timeout; /* on-timeout=fail|open */
-    enum rule_failure on_error;   /* on-error=fail|open */
-    enum rule_nested nested;      /* nested=pass|wait|fail */
-    enum rule_inherit inherit;    /* inherit=stdio|all|none */
+    uint64_t timeout;    /* timeout=DURATION|infinity, default RULE_FOREVER */
+    uint64_t warn_after; /* warn-after=DURATION|infinity, default 10 s */
+    /* A byte each: every process has all rules in its memory. */
+    enum rule_readers readers : 8;    /* readers=shared|exclusive|none */
+    enum rule_hold hold : 8;          /* hold=open|process */
+    enum rule_failure on_timeout : 8; /* on-timeout=fail|open */
+    enum rule_failure on_error : 8;   /* on-error=fail|open */
+    enum rule_nested nested : 8;      /* nested=pass|wait|fail */
+    enum rule_inherit inherit : 8;    /* inherit=stdio|all|none */
 };
 
 struct rule {
@@ -47,6 +48,9 @@ struct rule {
     unsigned line;       /* in the source, from 1; 0 for built-in rules */
     bool exclude;        /* written with '!', or built in */
     bool builtin;
+    /* Private: what tells at a glance that a path does not match. */
+    int16_t last;     /* the byte that it would end with; -1 for any */
+    uint16_t literal; /* how many bytes it would have in common with the pattern */
     struct rule_options options;
 };
 
@@ -59,6 +63,8 @@ struct rule_set {
     char *text;
     char *memory;
     uint32_t name_ends[8];
+    const char *common;   /* what all paths that are locked begin with, */
+    size_t common_length; /* as far as rules_prepare has found out */
 };
 
 /* How rules are divided: a line each, or by ':' (outside brackets) as well. */
@@ -110,6 +116,9 @@ int rules_add_builtin(struct rule_set *set);
 int rules_literal_directory(const struct rule *rule, char *prefix, size_t size);
 int rules_resolve_directory(struct rule_set *set, struct rule *rule, const char *resolved);
 
+/* Once all rules are there and resolved: makes the answers below faster. */
+void rules_prepare(struct rule_set *set);
+
 /*
  * The rule that decides for a canonical absolute path: the last one that
  * matches, where a built-in exclusion matches unless the pattern of the user's
@@ -118,6 +127,10 @@ int rules_resolve_directory(struct rule_set *set, struct rule *rule, const char 
  * result is not NULL and not `exclude`.
  */
 const struct rule *rules_decide(const struct rule_set *set, const char *path);
+
+/* The same where it locks, else NULL: for whoever does not ask why, and mostly
+ * hears that nothing is locked. */
+const struct rule *rules_find_lock(const struct rule_set *set, const char *path);
 
 /*
  * Whether a file whose last path component is name (length bytes) can be

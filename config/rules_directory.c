@@ -83,5 +83,6 @@ int rules_resolve_directory(struct rule_set *set, struct rule *rule, const char 
     }
     memcpy(to, rest, rest_size);
     rule->pattern = pattern;
+    rules_note_pattern(rule);
     return 0;
 }

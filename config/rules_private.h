@@ -15,6 +15,9 @@ char *rules_take_text(struct rule_set *set, size_t size);
 /* Returns 0 or -ENOSPC. */
 int rules_append(struct rule_set *set, const struct rule *rule);
 
+/* After its pattern has been set. */
+void rules_note_pattern(struct rule *rule);
+
 /* Which option a word "name=value" sets, a number below 32, or a negative one
  * where there is no such option. */
 int rule_option_index(const char *word, size_t length);

@@ -25,9 +25,11 @@ int close_any(int fd, int (*call)(int)) {
     if (table_kind(word) == TABLE_HIDDEN) {
         return 0;
     }
+    bool before = table_settle();
     word = reference_closing(fd, word);
     int result = call(fd);
     reference_drop(fd, word);
+    table_unsettle(before);
     return result;
 }
 

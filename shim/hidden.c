@@ -31,12 +31,42 @@ static int soft_limit(void) {
     return (int)limit.rlim_cur;
 }
 
+/* What the limit was when it was last asked for; 0: never. A program that has
+ * lowered it since is noticed when a number turns out to be too high. */
+static _Atomic int known_limit;
+
+static int end_of_block(int limit) {
+    return limit - (limit >= 8 * PLACES ? PLACES : 4);
+}
+
+static int block_size(int limit) {
+    return limit / 16 > 0 ? limit / 16 : 1;
+}
+
+/* A number of the highest block, as nearly always; -1 for anything else. */
+static int duplicate_highest(int from) {
+    int limit = atomic_load_explicit(&known_limit, memory_order_relaxed);
+    if (limit == 0) {
+        return -1;
+    }
+    int end = end_of_block(limit);
+    int fd = sys_fcntl(from, F_DUPFD_CLOEXEC, end - block_size(limit));
+    if (fd >= end) {
+        (void)sys_close(fd);
+    }
+    return fd < end ? fd : -1;
+}
+
 /* The lowest free number of the highest block that has one, under the places
  * for stdio; then any other number. */
 static int duplicate_high(int from) {
+    int quick = duplicate_highest(from);
+    if (quick >= 0) {
+        return quick;
+    }
     int limit = soft_limit();
-    int end = limit - (limit >= 8 * PLACES ? PLACES : 4);
-    int block = limit / 16 > 0 ? limit / 16 : 1;
+    atomic_store_explicit(&known_limit, limit, memory_order_relaxed);
+    int end = end_of_block(limit), block = block_size(limit);
     for (int low = end - block; low > limit / 2; low -= block) {
         int fd = sys_fcntl(from, F_DUPFD_CLOEXEC, low);
         if (fd >= 0 && fd < end) {

@@ -28,9 +28,8 @@ int open_any(struct opening opening, real_call *call) {
     if (!shim_is_active()) {
         return call(&opening);
     }
-    int fd = opening_try_plain(&opening);
+    int fd = opening_try(&opening);
     if (fd != OPENING_LOOK) {
-        opening_plain(fd);
         return finish(fd);
     }
     switch (opening_begin(&opening)) {

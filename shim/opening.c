@@ -5,11 +5,13 @@
 
 #include "shim/failure.h"
 #include "shim/hold.h"
+#include "shim/quick.h"
 #include "shim/real.h"
 #include "shim/reference.h"
 #include "shim/say.h"
 #include "shim/scratch.h"
 #include "shim/start.h"
+#include "shim/table.h"
 #include "shim/trace.h"
 
 #define ATTEMPTS 100 /* times that the path may lead elsewhere after a wait */
@@ -24,6 +26,14 @@ static bool follows_links(int flags) {
 
 static bool writes(int flags) {
     return (flags & O_ACCMODE) != O_RDONLY || flags & O_TRUNC;
+}
+
+/* Whether the file is to be locked exclusively, shared (0) or not at all (-1). */
+static int kind_of_lock(const struct rule_options *options, int flags) {
+    if (writes(flags) || options->hold == HOLD_PROCESS || options->readers == READERS_EXCLUSIVE) {
+        return 1;
+    }
+    return options->readers == READERS_NONE ? -1 : 0;
 }
 
 static const char *last_component(const char *path) {
@@ -66,9 +76,7 @@ static enum opening_way resolve(struct opening *opening) {
         }
         return r < 0 ? fail(opening, r) : OPENING_PLAIN;
     }
-    const struct rule_options *options = &target->rule->options;
-    if (!writes(opening->flags) && options->readers == READERS_NONE &&
-        options->hold != HOLD_PROCESS) {
+    if (kind_of_lock(&target->rule->options, opening->flags) < 0) {
         trace_passed_over(target, "readers=none");
         return OPENING_PLAIN;
     }
@@ -84,8 +92,7 @@ static enum opening_way begin_once(struct opening *opening, bool *ret_again) {
         return way;
     }
     const struct rule_options *options = &target->rule->options;
-    bool exclusive = writes(opening->flags) || options->readers == READERS_EXCLUSIVE ||
-                     options->hold == HOLD_PROCESS;
+    bool exclusive = kind_of_lock(options, opening->flags) > 0;
     int r = target_prepare(target);
     if (r < 0) {
         r = failure_decide(target, exclusive, r);
@@ -139,7 +146,7 @@ enum opening_way opening_begin(struct opening *opening) {
 }
 
 /* openat2 refuses what open ignores, and some sandboxes refuse openat2. */
-static bool openat2_cannot(int r) {
+bool opening_openat2_cannot(int r) {
     return r == -EINVAL || r == -ENOSYS || r == -EPERM || r == -E2BIG;
 }
 
@@ -151,19 +158,43 @@ static int open_without_links(int dirfd, const char *path, int flags, mode_t mod
     return sys_openat2(dirfd, path, &how);
 }
 
-int opening_try_plain(const struct opening *opening) {
+/* A rule may match by name: does one, should there be no link? */
+static int try_to_lock(const struct opening *opening, bool *ret_plain) {
+    int r = OPENING_LOOK;
+    struct target *room = scratch_get();
+    const struct rule *rule;
+    bool told = start_config.observe || say_debugs(); /* of each open, the long way */
+    *ret_plain = false;
+    if (room && !told && quick_decide(opening, room, &rule)) {
+        int exclusive = rule ? kind_of_lock(&rule->options, opening->flags) : -1;
+        if (exclusive < 0) {
+            *ret_plain = true;
+        } else if (rule->options.hold == HOLD_OPEN) {
+            r = quick_open(opening, room, rule, exclusive);
+        }
+    }
+    scratch_put(room);
+    return r;
+}
+
+int opening_try(const struct opening *opening) {
     const char *path = opening->path;
-    if (!path || is_never_locked(opening->flags) || !*last_component(path) ||
-        target_may_match(path)) {
+    if (!path || is_never_locked(opening->flags) || !*last_component(path) || !real.open_is_libc) {
         return OPENING_LOOK;
     }
-    if (real.open_is_libc) {
-        int r = open_without_links(opening->dirfd, path, opening->flags, opening->mode);
-        if (r != -ELOOP && !openat2_cannot(r)) {
+    if (target_may_match(path)) {
+        bool plain;
+        int r = try_to_lock(opening, &plain);
+        if (!plain) {
             return r;
         }
     }
-    return OPENING_LOOK;
+    int r = open_without_links(opening->dirfd, path, opening->flags, opening->mode);
+    if (r == -ELOOP || opening_openat2_cannot(r)) {
+        return OPENING_LOOK;
+    }
+    opening_plain(r);
+    return r;
 }
 
 bool opening_is_plain(const struct opening *opening) {
@@ -200,7 +231,7 @@ static int open_locked(const struct opening *opening) {
         r = open_without_links(target->where.directory, target->where.name, opening->flags,
                                opening->mode);
     }
-    if (!openat2_cannot(r)) {
+    if (!opening_openat2_cannot(r)) {
         return r;
     }
     int saved = errno;
@@ -212,6 +243,7 @@ static int open_locked(const struct opening *opening) {
 }
 
 void opening_bind(struct opening *opening, int fd) {
+    bool before = table_settle();
     if (fd < 0) {
         hold_drop(opening->twin);
     } else {
@@ -219,6 +251,7 @@ void opening_bind(struct opening *opening, int fd) {
         say_number_opened(fd);
     }
     target_done(opening->target);
+    table_unsettle(before);
     scratch_put(opening->target);
     opening->target = NULL;
 }

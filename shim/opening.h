@@ -3,6 +3,8 @@
  * (contract H1, H8, O2, O3, O5, T5).
  *
  *     struct opening opening = {.dirfd = AT_FDCWD, .path = path, .flags = flags};
+ *     fd = opening_try(&opening);
+ *     if (fd != OPENING_LOOK) return fd;
  *     switch (opening_begin(&opening)) {
  *     case OPENING_PLAIN:  fd = real.open(...); opening_plain(fd); break;
  *     case OPENING_LOCKED: fd = opening_finish(&opening); break;
@@ -44,12 +46,16 @@ bool opening_is_plain(const struct opening *opening);
 enum opening_way opening_begin(struct opening *opening);
 
 /*
- * Opens a file whose name matches no rule, unless it is a link that may lead
- * to one that does. Returns a descriptor, a negative errno value, or
- * OPENING_LOOK: opening_begin has to tell.
+ * Opens what can be opened without much ado: a file that no rule locks, and one
+ * that nobody else has, where no link is on the way. Returns the descriptor, a
+ * negative errno value, or OPENING_LOOK: opening_begin has to tell. Nothing need
+ * be done after it.
  */
 #define OPENING_LOOK (-0x10000)
-int opening_try_plain(const struct opening *opening);
+int opening_try(const struct opening *opening);
+
+/* Whether openat2 has refused what open ignores, or is not to be had. */
+bool opening_openat2_cannot(int r);
 
 /* After a plain open: the number (or -1) may be one that we knew. */
 void opening_plain(int fd);

@@ -104,9 +104,8 @@ static FILE *fopen_any(const char *path, const char *mode, real_fopen *call) {
         return call(path, mode);
     }
     struct opening opening = {.dirfd = AT_FDCWD, .path = path, .flags = flags, .mode = 0666};
-    int fd = needs_fopen(mode) ? OPENING_LOOK : opening_try_plain(&opening);
+    int fd = needs_fopen(mode) ? OPENING_LOOK : opening_try(&opening);
     if (fd >= 0) {
-        opening_plain(fd);
         return stream_of(fd, mode);
     }
     if (fd != OPENING_LOOK) {
@@ -218,7 +217,9 @@ static int fclose_any(FILE *stream, int (*call)(FILE *stream)) {
         return call(stream);
     }
     int result = call(stream);
+    bool before = table_settle();
     reference_drop(fd, word);
+    table_unsettle(before);
     return result;
 }
 

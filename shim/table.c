@@ -41,11 +41,17 @@ static _Thread_local struct {
     struct overlay_entry entries[OVERLAY_SIZE];
 } overlay __attribute__((tls_model("initial-exec")));
 
+/* Whether the calling thread's memory is known to be its own process's. */
+static _Thread_local bool settled __attribute__((tls_model("initial-exec")));
+
 bool table_shares_descriptors(pid_t other) {
     return SYS_CALL(SYS_kcmp, sys_getpid(), other, KCMP_FILES, 0, 0, 0) == 0;
 }
 
 bool table_is_foreign(void) {
+    if (settled) {
+        return false;
+    }
     pid_t owner = process_mark();
     return sys_getpid() != owner && !table_shares_descriptors(owner);
 }
@@ -58,6 +64,17 @@ int table_transit(void) {
         mine = TABLE_TRANSIT + (int)(number % (TABLE_MAPPED - TABLE_TRANSIT));
     }
     return mine;
+}
+
+bool table_settle(void) {
+    bool before = settled;
+    settled = false;
+    settled = !table_is_foreign();
+    return before;
+}
+
+void table_unsettle(bool before) {
+    settled = before;
 }
 
 /* The overlay, if it is the calling process's. */

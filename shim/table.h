@@ -104,8 +104,17 @@ bool table_put(int fd, enum table_kind kind, enum table_mode mode, int other, st
 int table_previous(enum table_kind kind, int below);
 
 /* Whether the caller is a child that shares its parent's memory, but not its
- * descriptors (vfork, clone with CLONE_VM alone). One getpid. */
+ * descriptors (vfork, clone with CLONE_VM alone). One getpid, or none
+ * between table_settle and table_unsettle. */
 bool table_is_foreign(void);
+
+/*
+ * Around several changes by one call of the program: asks once. What
+ * table_settle returns goes to table_unsettle. A child that a signal handler
+ * makes in between asks for itself, with its own calls.
+ */
+bool table_settle(void);
+void table_unsettle(bool before);
 
 /* Whether our descriptors are those of that process too (clone with
  * CLONE_FILES). False where the kernel does not tell (kcmp(2)). */

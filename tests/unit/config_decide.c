@@ -28,6 +28,10 @@ static void check_decisions(const struct decision *cases, size_t count) {
         if (rule && !rule->exclude) {
             cr_expect(rules_may_match(&f->set, name, strlen(name)), "%s", cases[i].path);
         }
+        rules_prepare(&f->set);
+        const struct rule *lock = rules_find_lock(&f->set, cases[i].path);
+        cr_expect(lock == (rule && !rule->exclude ? rule : NULL), "%s under %s", cases[i].path,
+                  cases[i].text);
         done(f);
     }
 }

@@ -288,3 +288,20 @@ Test(config_pattern, last_bytes) {
         cr_expect(pattern_last_byte(open[i]) == -1, "%s", open[i]);
     }
 }
+
+/* Whatever matches begins with so much of the pattern. */
+Test(pattern, literal_length) {
+    static const struct {
+        const char *pattern;
+        size_t length;
+    } cases[] = {
+        {"*.csv", 0},   {"a/b", 0},       {"/srv/a.csv", 10},  {"/srv/*.csv", 4}, {"/srv/**", 4},
+        {"/srv/", 5},   {"/*", 0},        {"/**/a", 0},        {"/a\\b/c", 0},    {"/srv/a[b]", 4},
+        {"/srv//a", 4}, {"/srv/a?/b", 4}, {"/srv/dir1/**", 9}, {"/srv/x/\\*", 6}, {"//srv", 0},
+    };
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        cr_expect_eq(pattern_literal_length(cases[i].pattern), cases[i].length, "%s",
+                     cases[i].pattern);
+    }
+    cr_expect(pattern_match("/srv/**", "/srv"), "why the last slash does not count");
+}

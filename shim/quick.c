@@ -1,0 +1,190 @@
+#include "shim/quick.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/file.h>
+
+#include "config/plain_path.h"
+#include "lib/sidecar.h"
+#include "shim/fork.h"
+#include "shim/gate.h"
+#include "shim/hidden.h"
+#include "shim/hold.h"
+#include "shim/reference.h"
+#include "shim/say.h"
+#include "shim/start.h"
+
+#define SIDECAR_FLAGS (O_RDWR | O_CLOEXEC | O_NOFOLLOW | O_NOCTTY | O_NONBLOCK)
+
+bool quick_decide(const struct opening *opening, struct target *room,
+                  const struct rule **ret_rule) {
+    const char *path =
+        plain_path(opening->dirfd, opening->path, room->where.path, sizeof(room->where.path));
+    if (!path) {
+        return false;
+    }
+    *ret_rule = rules_find_lock(&start_config.rules, path);
+    return true;
+}
+
+/*
+ * Where sidecar and data file are. An open that only opens leads to both by the
+ * whole path, and the sidecar is looked at once more at the end: had a directory
+ * on the way been replaced meanwhile, it would be another. An open that makes or
+ * empties the file cannot be taken back, so it goes by the open directory.
+ */
+struct place {
+    int directory;
+    bool anchored; /* the directory is ours */
+    const char *name;
+    const char *sidecar;
+};
+
+static bool append_suffix(char *to, size_t size, const char *name) {
+    static const char suffix[] = ".lock";
+    size_t length = strlen(name);
+    if (length + sizeof(suffix) > size) {
+        return false;
+    }
+    memcpy(to, name, length);
+    memcpy(to + length, suffix, sizeof(suffix));
+    return true;
+}
+
+static bool find_by_path(const struct opening *opening, struct target *room, struct place *ret) {
+    *ret = (struct place){
+        .directory = opening->dirfd, .name = opening->path, .sidecar = room->where.scratch};
+    return append_suffix(room->where.scratch, sizeof(room->where.scratch), opening->path);
+}
+
+static bool find_by_directory(const struct opening *opening, struct target *room,
+                              struct place *ret) {
+    const char *path = opening->path;
+    const char *slash = strrchr(path, '/');
+    size_t length = slash && slash > path ? (size_t)(slash - path) : 1;
+    *ret = (struct place){.directory = -1,
+                          .anchored = true,
+                          .name = slash ? slash + 1 : path,
+                          .sidecar = room->sidecar};
+    if (length >= sizeof(room->where.scratch) ||
+        !append_suffix(room->sidecar, sizeof(room->sidecar), ret->name)) {
+        return false;
+    }
+    memcpy(room->where.scratch, slash ? path : ".", length);
+    room->where.scratch[length] = '\0';
+    struct sys_open_how how = {.flags = O_PATH | O_DIRECTORY | O_CLOEXEC,
+                               .resolve = SYS_RESOLVE_NO_SYMLINKS};
+    ret->directory = sys_openat2(opening->dirfd, room->where.scratch, &how);
+    return ret->directory >= 0;
+}
+
+/* Frees the sidecar's first number, which is the lowest: for the program. Our
+ * directory goes from below it to there. */
+static bool make_way(struct place *place, int low) {
+    if (!place->anchored) {
+        (void)sys_close(low);
+        return true;
+    }
+    if (sys_dup3(place->directory, low, O_CLOEXEC) < 0) {
+        (void)sys_close(low);
+        return false;
+    }
+    (void)sys_close(place->directory);
+    place->directory = low;
+    return true;
+}
+
+/* Opens the sidecar as a hidden descriptor that is known but not locked. -1 for
+ * "not so quick": it is not there, or this process has it already. */
+static int open_twin(struct place *place, enum table_mode waiting, struct sidecar_id *ret_id) {
+    struct sys_open_how how = {.flags = SIDECAR_FLAGS, .resolve = SYS_RESOLVE_NO_SYMLINKS};
+    struct sys_stat stat;
+    table_word ignored;
+    struct gate gate = gate_enter();
+    int twin = -1, low = sys_openat2(place->directory, place->sidecar, &how);
+    if (low < 0) {
+        gate_leave(gate);
+        return -1;
+    }
+    if (sys_fstat(low, &stat) == 0 && S_ISREG(stat.mode)) {
+        *ret_id = sidecar_id_of(&stat);
+        if (hidden_find(*ret_id, -1, &ignored) < 0) {
+            twin = hidden_make(low, waiting, *ret_id);
+        }
+    }
+    bool made_way = make_way(place, low);
+    gate_leave(gate);
+    if (!made_way) {
+        hold_drop(twin);
+        return -1;
+    }
+    return twin;
+}
+
+static int open_data(const struct opening *opening, const struct place *place) {
+    struct sys_open_how how = {.flags = (uint64_t)(unsigned)(opening->flags | O_LARGEFILE),
+                               .mode = opening->flags & O_CREAT ? opening->mode & 07777 : 0,
+                               .resolve = SYS_RESOLVE_NO_SYMLINKS};
+    int r = sys_openat2(place->directory, place->name, &how);
+    bool look = r == -ELOOP || opening_openat2_cannot(r);
+    return look ? OPENING_LOOK : r;
+}
+
+static bool is_current(const struct place *place, int twin, struct sidecar_id id) {
+    return sidecar_is_current(place->directory, place->sidecar, twin, id) == 1;
+}
+
+/* Ties the two together, if it is a file that is locked. */
+static int bind(const struct opening *opening, int fd, int twin) {
+    struct sys_stat stat;
+    if (sys_fstat(fd, &stat) < 0 || !S_ISREG(stat.mode)) {
+        hold_drop(twin); /* a directory, a device: as if it had not been looked at */
+        opening_plain(fd);
+    } else {
+        reference_set(fd, twin, opening->flags & O_CLOEXEC);
+        say_number_opened(fd);
+    }
+    return fd;
+}
+
+static int open_at(const struct opening *opening, struct place *place, bool exclusive,
+                   enum rule_inherit inherit) {
+    struct sidecar_id id;
+    int twin = open_twin(place, exclusive ? MODE_WAITING_EXCLUSIVE : MODE_WAITING_SHARED, &id);
+    if (twin < 0) {
+        return OPENING_LOOK;
+    }
+    int fd = OPENING_LOOK;
+    if (sys_flock(twin, (exclusive ? LOCK_EX : LOCK_SH) | LOCK_NB) == 0 &&
+        (!place->anchored || is_current(place, twin, id))) {
+        hidden_set_mode(twin, exclusive ? MODE_EXCLUSIVE : MODE_SHARED);
+        hidden_set_inherit(twin, inherit);
+        fd = open_data(opening, place);
+    }
+    if (fd >= 0 && !place->anchored && !is_current(place, twin, id)) {
+        /* Nobody of this process had it open (it would have had the sidecar),
+         * so closing it costs no record lock (O7). */
+        (void)sys_close(fd);
+        fd = OPENING_LOOK;
+    }
+    if (fd < 0) {
+        hold_drop(twin);
+        return fd;
+    }
+    return bind(opening, fd, twin);
+}
+
+int quick_open(const struct opening *opening, struct target *room, const struct rule *rule,
+               bool exclusive) {
+    struct place place;
+    fork_notice();
+    bool before = table_settle();
+    bool found = opening->flags & (O_CREAT | O_TRUNC) ? find_by_directory(opening, room, &place)
+                                                      : find_by_path(opening, room, &place);
+    int fd = found ? open_at(opening, &place, exclusive, rule->options.inherit) : OPENING_LOOK;
+    if (place.anchored && place.directory >= 0) {
+        (void)sys_close(place.directory);
+    }
+    table_unsettle(before);
+    return fd;
+}
