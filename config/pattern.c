@@ -194,7 +194,7 @@ size_t pattern_literal_length(const char *pattern) {
     if (doubled && (size_t)(doubled - pattern) < length) {
         length = (size_t)(doubled - pattern);
     }
-    if (pattern[length] != '\0') {
+    if (pattern[length] != '\0' && pattern[length] != '/') {
         while (length > 0 && pattern[--length] != '/') {
         }
     }

@@ -1,0 +1,181 @@
+#!/usr/bin/env bash
+# together.sh LIBRARY
+#
+# Several of a real program at once on one file, with the option hold that
+# autolock.conf(5) advises: nothing is lost, nobody sees half a file.
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+# shellcheck source=common.sh
+. "$here/common.sh"
+
+PROCESSES=4 TIMES=5
+open='*.csv timeout=50s'
+keep='*.csv hold=process timeout=50s'
+
+# at_once RULES COMMANDS: PROCESSES shells; $i is the number of each, $job "$i.$n"
+# of each of TIMES times. Fails if one does.
+at_once() {
+    local rules=$1 commands=$2 i pids=() status=0
+    for ((i = 1; i <= PROCESSES; i++)); do
+        i=$i TIMES=$TIMES under "$rules" bash -c \
+            "for ((n = 1; n <= TIMES; n++)); do job=\$i.\$n; $commands || exit 1; done" &
+        pids+=($!)
+    done
+    for i in "${pids[@]}"; do
+        wait "$i" || status=1
+    done
+    return $status
+}
+
+begin() {
+    rm -rf "$work/run"
+    mkdir "$work/run"
+    cd "$work/run" || exit 1
+    : >a.csv
+}
+
+# lines NAME PROGRAM RULES COMMANDS: each time a line $job is added to a.csv.
+lines() {
+    have "$2" || { skip "$1" "$2"; return; }
+    begin
+    echo first >a.csv
+    at_once "$3" "$4" >log 2>&1 || { not_ok "$1: $(tail -n 3 log)"; return; }
+    expected=$(for ((i = 1; i <= PROCESSES; i++)); do
+        for ((n = 1; n <= TIMES; n++)); do echo $i.$n; done
+    done | sort)
+    if difference=$(diff <(echo "$expected") <(grep -v first a.csv | sort)); then
+        ok "$1"
+    else
+        not_ok "$1: $(grep -c '^<' <<<"$difference") of $((PROCESSES * TIMES)) lost"
+    fi
+}
+
+# counter NAME PROGRAM RULES COMMANDS: each time one is added to the number.
+counter() {
+    have "$2" || { skip "$1" "$2"; return; }
+    begin
+    echo 100000 >a.csv
+    at_once "$3" "$4" >log 2>&1 || { not_ok "$1: $(tail -n 3 log)"; return; }
+    if [ "$(cat a.csv)" = $((100000 + PROCESSES * TIMES)) ]; then
+        ok "$1"
+    else
+        not_ok "$1: $(cat a.csv)"
+    fi
+}
+
+# whole NAME PROGRAM RULES COMMANDS CHECK: CHECK, after each time, sees a file of
+# 300 equal lines.
+whole() {
+    have "$2" || { skip "$1" "$2"; return; }
+    begin
+    for ((i = 0; i <= PROCESSES; i++)); do
+        yes "line-$i" | head -n 300 >"$i.source"
+    done
+    cp 0.source a.csv
+    if at_once "$3" "$4; $5 >seen.\$i; [ \$(wc -l <seen.\$i) = 300 ] && [ \$(uniq seen.\$i | wc -l) = 1 ] || { echo half a file; exit 1; }" >log 2>&1; then
+        ok "$1"
+    else
+        not_ok "$1: $(tail -n 3 log)"
+    fi
+}
+
+lines 'tee -a' tee "$open" 'echo $job | tee -a a.csv >/dev/null'
+lines 'dd oflag=append' dd "$open" 'echo $job | dd of=a.csv oflag=append conv=notrunc status=none'
+lines 'sort -o' sort "$keep" 'echo $job | sort -o a.csv - a.csv'
+lines 'shuf -o' shuf "$keep" 'echo $job >>a.csv; shuf -o a.csv a.csv'
+lines 'sed -i' sed "$keep" 'sed -i "\$a $job" a.csv'
+lines 'perl -i' perl "$keep" 'job=$job perl -i -pe "\$_ .= qq(\$ENV{job}\n) if \$. == 1" a.csv'
+lines 'gawk -i inplace' gawk "$keep" 'gawk -i inplace -v job=$job "{print} ENDFILE {print job}" a.csv'
+lines 'ed' ed "$keep" 'printf "%s\n" "\$a" $job . w q | ed -s a.csv'
+# wq!: vim looks at the file's time before the open that waits, so that after a
+# wait it takes what it has read itself for outdated, and asks.
+lines 'vim' vim "$keep" 'vim -u NONE -es -n -c "normal Go$job" -c wq! a.csv </dev/null'
+lines 'cp of a changed copy' cp "$keep" 'perl -e "
+    use File::Copy; open F, q(a.csv); @l = <F>; close F;
+    open T, qq(>t.$i); print T @l, qq($job\n); close T; copy(qq(t.$i), q(a.csv)) or exit 1"'
+lines 'mv of a changed copy' perl "$keep" 'perl -e "open F, q(a.csv); @l = <F>; close F;
+    open T, qq(>t.$i); print T @l, qq($job\n); close T; rename(qq(t.$i), q(a.csv)) or exit 1"'
+lines 'python3 tempfile and os.replace' "$python" "$keep" 'job=$job $python -c "
+import os, tempfile
+with open(\"a.csv\") as f: text = f.read()
+with tempfile.NamedTemporaryFile(\"w\", dir=\".\", delete=False) as f: f.write(text + os.environ[\"job\"] + \"\n\")
+os.replace(f.name, \"a.csv\")"'
+counter 'python3 open' "$python" "$open" '$python -c "
+with open(\"a.csv\", \"r+\") as f:
+    n = int(f.read()); f.seek(0); f.write(\"%d\n\" % (n + 1))"'
+counter 'python3 os.open' "$python" "$open" '$python -c "
+import os
+f = os.open(\"a.csv\", os.O_RDWR); n = int(os.read(f, 99)); os.pwrite(f, b\"%d\n\" % (n + 1), 0); os.close(f)"'
+counter 'python3 mmap' "$python" "$open" '$python -c "
+import mmap
+with open(\"a.csv\", \"r+b\") as f: m = mmap.mmap(f.fileno(), 0)
+n = int(m[:]); m[:] = b\"%d\n\" % (n + 1); m.close()"'
+counter 'python3 shutil' "$python" "$keep" '$python -c "
+import shutil
+n = int(open(\"a.csv\").read()); open(\"t.$i\", \"w\").write(\"%d\n\" % (n + 1)); shutil.copyfile(\"t.$i\", \"a.csv\")"'
+counter 'ruby' ruby "$open" 'ruby -e "File.open(%q(a.csv), %q(r+)) { |f| n = f.read.to_i; f.rewind; f.puts n + 1 }"'
+counter 'lua' lua5.4 "$open" 'lua5.4 -e "local f = io.open([[a.csv]], [[r+]]); local n = f:read([[n]]); f:seek([[set]]); f:write(math.tointeger(n) + 1, string.char(10)); f:close()"'
+counter 'C++ fstream' "${stream_tool:-g++}" "$open" '$stream_tool a.csv 1'
+counter 'java' "${java_tool:+java}" "$open" '$java_tool a.csv 1'
+whole 'cp, read by cat' cp "$open" 'cp $i.source a.csv' 'cat a.csv'
+whole 'mv, read by cat' mv "$open" 'cp $i.source t.$i; mv t.$i a.csv' 'cat a.csv'
+whole 'install, read by dd' install "$open" 'install $i.source a.csv' 'dd if=a.csv status=none'
+whole 'dd, read by tee' dd "$open" 'dd if=$i.source of=a.csv status=none' 'tee </dev/null; cat a.csv'
+whole 'truncate and write, read by sort' truncate "$open" '{ truncate -s 0 /dev/fd/3; cat $i.source >&3; } 3<>a.csv' 'sort a.csv'
+whole 'tar' tar "$open" 'cp $i.source a.csv' 'tar cf - a.csv | tar xOf -'
+whole 'gzip' gzip "$open" 'cp $i.source a.csv' 'gzip -c a.csv | gunzip'
+whole 'rsync' rsync "$open" 'rsync --inplace -I $i.source a.csv' 'cat a.csv'
+whole 'rsync, which renames' rsync "$open" 'rsync -I $i.source a.csv' 'rsync -I a.csv copy.$i; cat copy.$i'
+whole 'split' split "$open" 'cp $i.source a.csv' 'split -n l/1 a.csv part.$i.; cat part.$i.aa'
+whole 'git' git "$open" '[ -d repo.$i ] || git init -q repo.$i; cp $i.source a.csv' 'git -C repo.$i hash-object -w ../a.csv | xargs git -C repo.$i cat-file blob'
+
+if have sqlite3; then
+    for mode in delete wal; do
+        begin
+        sqlite3 d.db "pragma journal_mode=$mode; create table t(a); insert into t values(0)" >/dev/null
+        at_once '*.db timeout=50s' "sqlite3 d.db 'update t set a = a + 1'" >log 2>&1
+        result=$(sqlite3 d.db 'select a from t; pragma integrity_check')
+        if [ "$result" = "$((PROCESSES * TIMES))"$'\n'ok ]; then
+            ok "sqlite3, journal_mode=$mode"
+        else
+            not_ok "sqlite3, journal_mode=$mode: $result $(tail -n 3 log)"
+        fi
+    done
+
+    # O7: sqlite's own record locks survive what goes on beside them: another
+    # sqlite, which knows nothing of us, is kept out.
+    begin
+    echo 1 >b.csv
+    sqlite3 d.db 'create table t(a)'
+    coproc SQL { under '*.db readers=none:*.csv' sqlite3 d.db 2>&1; }
+    sql_in=${SQL[1]} sql_out=${SQL[0]}
+    printf '%s\n' 'begin exclusive;' '.import b.csv t' '.output c.csv' 'select * from t;' '.output' \
+        'attach "e.db" as e;' '.shell cat b.csv >/dev/null' 'select "ready";' >&"$sql_in"
+    read -r -t 30 answer <&"$sql_out"
+    bare=$(sqlite3 d.db 'insert into t values(2)' 2>&1)
+    printf '%s\n' 'commit;' 'select count(*) from t;' >&"$sql_in"
+    read -r -t 30 rows <&"$sql_out"
+    eval "exec $sql_in>&-"
+    wait "$SQL_PID" 2>/dev/null
+    if [ "$answer" = ready ] && [[ $bare == *locked* ]] && [ "$rows" = 1 ]; then
+        ok 'record locks of sqlite3 keep others out'
+    else
+        not_ok "record locks of sqlite3 keep others out: '$answer' '$bare' '$rows'"
+    fi
+else
+    skip sqlite3 sqlite3
+fi
+
+# What the file looked like without us, once: otherwise nothing is shown.
+begin
+echo 100000 >a.csv
+PROCESSES=8 TIMES=1
+at_once '' "$python -c \"
+for i in range(300):
+    with open('a.csv', 'r+') as f:
+        n = int(f.read()); f.seek(0); f.write('%d\n' % (n + 1))\"" >log 2>&1
+if [ "$(cat a.csv)" = 102400 ]; then
+    not_ok 'control: without rules nothing was lost, so the above shows nothing'
+else
+    ok 'control: without rules updates are lost'
+fi
+exit $failed
