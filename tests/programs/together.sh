@@ -86,9 +86,9 @@ lines 'sed -i' sed "$keep" 'sed -i "\$a $job" a.csv'
 lines 'perl -i' perl "$keep" 'job=$job perl -i -pe "\$_ .= qq(\$ENV{job}\n) if \$. == 1" a.csv'
 lines 'gawk -i inplace' gawk "$keep" 'gawk -i inplace -v job=$job "{print} ENDFILE {print job}" a.csv'
 lines 'ed' ed "$keep" 'printf "%s\n" "\$a" $job . w q | ed -s a.csv'
-# wq!: vim looks at the file's time before the open that waits, so that after a
-# wait it takes what it has read itself for outdated, and asks.
-lines 'vim' vim "$keep" 'vim -u NONE -es -n -c "normal Go$job" -c wq! a.csv </dev/null'
+# edit!: vim looks at the file's time before the open that waits. After a wait it
+# takes what it has read for outdated, asks, and here would not write.
+lines 'vim' vim "$keep" 'vim -u NONE -es -n -c edit! -c "normal Go$job" -c wq a.csv </dev/null'
 lines 'cp of a changed copy' cp "$keep" 'perl -e "
     use File::Copy; open F, q(a.csv); @l = <F>; close F;
     open T, qq(>t.$i); print T @l, qq($job\n); close T; copy(qq(t.$i), q(a.csv)) or exit 1"'
@@ -121,7 +121,9 @@ whole 'mv, read by cat' mv "$open" 'cp $i.source t.$i; mv t.$i a.csv' 'cat a.csv
 whole 'install, read by dd' install "$open" 'install $i.source a.csv' 'dd if=a.csv status=none'
 whole 'dd, read by tee' dd "$open" 'dd if=$i.source of=a.csv status=none' 'tee </dev/null; cat a.csv'
 whole 'truncate and write, read by sort' truncate "$open" '{ truncate -s 0 /dev/fd/3; cat $i.source >&3; } 3<>a.csv' 'sort a.csv'
-whole 'tar' tar "$open" 'cp $i.source a.csv' 'tar cf - a.csv | tar xOf -'
+# tar reads as many bytes as the file had before the open that waits, so the
+# others here must not empty it.
+whole 'tar' tar "$open" 'dd if=$i.source of=a.csv conv=notrunc status=none' 'tar cf - a.csv | tar xOf -'
 whole 'gzip' gzip "$open" 'cp $i.source a.csv' 'gzip -c a.csv | gunzip'
 whole 'rsync' rsync "$open" 'rsync --inplace -I $i.source a.csv' 'cat a.csv'
 whole 'rsync, which renames' rsync "$open" 'rsync -I $i.source a.csv' 'rsync -I a.csv copy.$i; cat copy.$i'
