@@ -18,9 +18,14 @@
 #define FILELOCK_FLOCK_CALL_H
 
 #include <stdbool.h>
+#include <stdint.h>
 
 /* For the handler's ucontext_t: true when it ended a flock_call. */
 bool flock_call_step(void *context);
+
+/* The stack pointer of what the handler has interrupted (a signal's own frame
+ * takes kilobytes); about that, where the architecture is not known. */
+uintptr_t flock_call_stack(void *context);
 
 /* As flock(2), or -ETIMEDOUT. */
 int flock_call(int fd, int operation);

@@ -59,7 +59,21 @@ bool flock_call_step(void *context) {
     return true;
 }
 
+uintptr_t flock_call_stack(void *context) {
+    const ucontext_t *interrupted = context;
+#if defined(__x86_64__)
+    return (uintptr_t)interrupted->uc_mcontext.gregs[REG_RSP];
 #else
+    return (uintptr_t)interrupted->uc_mcontext.sp;
+#endif
+}
+
+#else
+
+uintptr_t flock_call_stack(void *context) {
+    (void)context;
+    return (uintptr_t)__builtin_frame_address(0);
+}
 
 static _Thread_local volatile bool fired __attribute__((tls_model("initial-exec")));
 

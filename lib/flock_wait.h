@@ -36,6 +36,9 @@ enum flock_wait_flags {
      * to are held back in there, and looked for every 10 ms. (For the first time
      * it is as if the signal had come before the call, as with flock(2) itself.) */
     FLOCK_WAIT_AGAIN = 2,
+    /* The thread may be cancelled (pthread_cancel(3)) in the queue. The caller has
+     * pushed a handler that calls flock_wait_abandon. */
+    FLOCK_WAIT_CANCEL = 4,
 };
 
 /*
@@ -47,6 +50,19 @@ enum flock_wait_flags {
  */
 int flock_wait_blocked(int fd, int operation, uint64_t until, unsigned flags, signal_set blocked,
                        const struct cancellable *wait);
+
+/* Takes down what the innermost wait of this thread has set up, which does not
+ * come back. */
+void flock_wait_abandon(void);
+
+/*
+ * Called, in a signal handler with all signals blocked, when the timer has found
+ * that a handler of the program has jumped out of a wait of this thread
+ * (siglongjmp(3)): what belonged to that wait can be let go of. `stack`: the
+ * stack pointer of what the timer has interrupted; `innermost`: the wait that was
+ * entered last is gone, whatever that says. One function for the process.
+ */
+void flock_wait_on_gone(void (*function)(uintptr_t stack, bool innermost));
 
 /* To be called in the child of a fork, where the waiting threads are gone. */
 void flock_wait_after_fork(void);

@@ -1,6 +1,7 @@
 #include "lib/flock_wait.h"
 
 #include <errno.h>
+#include <pthread.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdatomic.h>
@@ -31,6 +32,8 @@
 struct waiting {
     int timer;       /* kernel timer id */
     uintptr_t frame; /* an address in the waiting function's stack frame */
+    struct cancel *cancel;
+    int slot; /* of that */
     bool active;
 };
 static _Thread_local struct waiting waiting __attribute__((tls_model("initial-exec")));
@@ -39,7 +42,7 @@ static _Thread_local struct waiting waiting __attribute__((tls_model("initial-ex
 static struct {
     atomic_flag busy;
     unsigned users;
-    int number; /* 0: none chosen */
+    _Atomic int number; /* 0: none chosen */
     struct sigaction before;
     _Atomic signal_set ever; /* signals that ever had the handler; set before */
 } shared = {.busy = ATOMIC_FLAG_INIT};
@@ -68,25 +71,66 @@ static void handler_put_back(void) {
 /* Whether the interrupted code runs below the frame of our wait. If not, a
  * handler of the program has jumped out of it and the timer is an orphan. On an
  * alternate signal stack addresses say nothing; then the next tick decides. */
-static bool wait_is_gone(void) {
+static bool wait_is_gone(uintptr_t stack) {
     if (!waiting.active) {
         return true;
     }
-    if ((uintptr_t)__builtin_frame_address(0) <= waiting.frame) {
+    if (stack <= waiting.frame) {
         return false;
     }
     stack_t alternate;
     return sigaltstack(NULL, &alternate) == 0 && !(alternate.ss_flags & SS_ONSTACK);
 }
 
+/* The slot first, through which another thread might set off the timer of
+ * whoever gets its id next. */
+static void leave_slot(void) {
+    if (waiting.active && waiting.cancel) {
+        const struct cancellable wait = {.cancel = waiting.cancel};
+        cancel_leave(&wait, waiting.slot);
+    }
+}
+
+static void (*_Atomic on_gone)(uintptr_t stack, bool innermost);
+
+void flock_wait_on_gone(void (*function)(uintptr_t stack, bool innermost)) {
+    atomic_store(&on_gone, function);
+}
+
 static void on_timer(int number, siginfo_t *info, void *context) {
     (void)flock_call_step(context);
-    if (info->si_code == SI_TIMER && wait_is_gone()) {
-        waiting.active = false;
-        (void)SYS_CALL(SYS_timer_delete, info->si_timerid, 0, 0, 0, 0, 0);
-        signals_drain(number);
-        handler_put_back();
+    uintptr_t stack = flock_call_stack(context);
+    if (info->si_code != SI_TIMER || !wait_is_gone(stack)) {
+        return;
     }
+    bool innermost = waiting.active && waiting.timer == info->si_timerid;
+    if (innermost) {
+        leave_slot();
+        waiting.active = false;
+    }
+    (void)SYS_CALL(SYS_timer_delete, info->si_timerid, 0, 0, 0, 0, 0);
+    signals_drain(number);
+    handler_put_back();
+    void (*function)(uintptr_t, bool) = atomic_load(&on_gone);
+    if (function) {
+        function(stack, innermost);
+    }
+}
+
+void flock_wait_abandon(void) {
+    if (!waiting.active) {
+        return;
+    }
+    signal_set before = signals_mask(SIGNALS_ALL);
+    leave_slot();
+    waiting.active = false;
+    (void)SYS_CALL(SYS_timer_delete, waiting.timer, 0, 0, 0, 0, 0);
+    int number = atomic_load(&shared.number);
+    if (number) {
+        signals_drain(number);
+    }
+    handler_put_back();
+    (void)signals_mask(before);
 }
 
 static bool signal_is_free(int number) {
@@ -184,11 +228,26 @@ static int timer_start(int number, uint64_t until) {
     return 0;
 }
 
+/* As libc does around a system call that is a cancellation point. */
+static int cancellation_let_in(unsigned flags) {
+    int before = -1;
+    if (flags & FLOCK_WAIT_CANCEL) {
+        (void)pthread_setcanceltype(PTHREAD_CANCEL_ASYNCHRONOUS, &before);
+    }
+    return before;
+}
+
+static void cancellation_kept_out(int before) {
+    if (before >= 0) {
+        (void)pthread_setcanceltype(before, &before);
+    }
+}
+
 /* In the queue, with the program's signals let through, until the time is up.
  * `held`: signals that would have to end the wait, but not for the first stay in
  * the queue (FLOCK_WAIT_AGAIN): they are looked for at each tick. */
 static int flock_until(int fd, int operation, uint64_t until, signal_set blocked, signal_set held,
-                       signal_set ours, const struct cancellable *wait) {
+                       signal_set ours, unsigned flags, const struct cancellable *wait) {
     for (;;) {
         if (signals_interrupt(blocked | ours)) {
             return -EINTR;
@@ -196,9 +255,11 @@ static int flock_until(int fd, int operation, uint64_t until, signal_set blocked
         if (cancel_requested(wait)) {
             return -ECANCELED;
         }
+        int type = cancellation_let_in(flags);
         (void)signals_mask((blocked | held) & ~ours);
         int r = flock_call(fd, operation);
         (void)signals_mask(SIGNALS_ALL);
+        cancellation_kept_out(type);
         if (r != -ETIMEDOUT) {
             return r;
         }
@@ -210,7 +271,7 @@ static int flock_until(int fd, int operation, uint64_t until, signal_set blocked
 }
 
 static int wait_with_timer(int fd, int operation, uint64_t until, signal_set blocked,
-                           signal_set held, const struct cancellable *wait) {
+                           signal_set held, unsigned flags, const struct cancellable *wait) {
     int number = handler_install();
     if (!number) {
         return -ENOTSUP;
@@ -226,13 +287,16 @@ static int wait_with_timer(int fd, int operation, uint64_t until, signal_set blo
         handler_put_back();
         return -ENOTSUP;
     }
+    const int timer = waiting.timer;
     waiting.frame = (uintptr_t)__builtin_frame_address(0);
+    waiting.cancel = wait->cancel;
+    waiting.slot = slot;
     waiting.active = true;
-    r = flock_until(fd, operation, until, blocked, held, signals_only(number), wait);
+    r = flock_until(fd, operation, until, blocked, held, signals_only(number), flags, wait);
     if (wait->cancel) {
         cancel_leave(wait, slot);
     }
-    (void)SYS_CALL(SYS_timer_delete, waiting.timer, 0, 0, 0, 0, 0);
+    (void)SYS_CALL(SYS_timer_delete, timer, 0, 0, 0, 0, 0);
     if (cancel_requested(wait) || clock_now() >= until) {
         signals_drain(number); /* it may have fired; else that is a call to spare */
     }
@@ -242,11 +306,14 @@ static int wait_with_timer(int fd, int operation, uint64_t until, signal_set blo
 }
 
 static int wait_by_polling(int fd, int operation, uint64_t until, signal_set blocked,
-                           const struct cancellable *wait) {
+                           unsigned flags, const struct cancellable *wait) {
     uint64_t pause = 0;
     for (;;) {
         if (cancel_requested(wait)) {
             return -ECANCELED;
+        }
+        if (flags & FLOCK_WAIT_CANCEL) {
+            pthread_testcancel();
         }
         int r = backoff_sleep(&pause, until, blocked);
         if (r < 0) {
@@ -299,9 +366,9 @@ int flock_wait_blocked(int fd, int operation, uint64_t until, unsigned flags, si
     int r = -ENOTSUP;
     if (!(flags & FLOCK_WAIT_POLL) && !is_remote(fd)) {
         signal_set held = flags & FLOCK_WAIT_AGAIN ? signals_interrupting(blocked) : 0;
-        r = wait_with_timer(fd, operation, until, blocked, held, wait);
+        r = wait_with_timer(fd, operation, until, blocked, held, flags, wait);
     }
-    return r == -ENOTSUP ? wait_by_polling(fd, operation, until, blocked, wait) : r;
+    return r == -ENOTSUP ? wait_by_polling(fd, operation, until, blocked, flags, wait) : r;
 }
 
 int flock_wait(int fd, int operation, uint64_t until, const struct cancellable *wait) {

@@ -8,6 +8,7 @@
 #include <sys/file.h>
 
 #include "lib/clock.h"
+#include "shim/doing.h"
 #include "shim/failure.h"
 #include "shim/hidden.h"
 #include "shim/hold.h"
@@ -33,7 +34,7 @@ static bool identify(int fd, struct sidecar_id *ret) {
 static bool join_own_hold(int fd, struct sidecar_id id, int operation) {
     table_word word;
     int own = hidden_find(id, -1, &word);
-    if (own < 0 || table_mode(word) < MODE_SHARED ||
+    if (own < 0 || !table_is_locked(word) ||
         (operation == LOCK_EX && table_mode(word) != MODE_EXCLUSIVE)) {
         return false;
     }
@@ -95,6 +96,8 @@ static bool is_sidecar(int fd, struct target *target) {
  * that holds it and waits for us lets us pass, and a circle fails, which is
  * said. Returns as wait_for_lock, or -EAGAIN for "not ours". */
 static int wait_for_sidecar(int fd, struct sidecar_id id, int operation) {
+    struct doing doing;
+    doing_begin(&doing, false);
     struct target *target = scratch_get();
     int r = -EAGAIN, ours = -1;
     if (target && is_sidecar(fd, target)) {
@@ -104,6 +107,7 @@ static int wait_for_sidecar(int fd, struct sidecar_id id, int operation) {
         }
     }
     scratch_put(target);
+    doing_end();
     return r;
 }
 

@@ -10,6 +10,7 @@
 #include "lib/flock_wait.h"
 #include "lib/process_mark.h"
 #include "lib/sys_linux.h"
+#include "shim/doing.h"
 #include "shim/gate.h"
 #include "shim/hold.h"
 #include "shim/real.h"
@@ -36,6 +37,7 @@ static void after_fork_in_child(void) {
 void fork_start(void) {
     process_mark_claim();
     atomic_store(&started, true);
+    flock_wait_on_gone(doing_wait_is_gone);
     (void)pthread_atfork(gate_close, gate_open, after_fork_in_child);
 }
 

@@ -7,10 +7,12 @@
 #include "lib/sys_linux.h"
 #include "shim/table.h"
 
+#define SPINS 100
 #define PATIENCE_INSIDE (100 * CLOCK_MILLISECOND) /* for a fork that does not end */
 #define PATIENCE_OUTSIDE CLOCK_SECOND             /* for those who do not come out */
 
 static _Atomic unsigned inside, closed;
+static atomic_flag taken = ATOMIC_FLAG_INIT; /* by the one who is in alone */
 /* How often this thread is in, and has closed it: it passes itself. */
 static _Thread_local unsigned depth __attribute__((tls_model("initial-exec")));
 static _Thread_local unsigned closing __attribute__((tls_model("initial-exec")));
@@ -67,9 +69,26 @@ struct gate gate_enter(void) {
     return gate;
 }
 
+struct gate gate_enter_alone(void) {
+    struct gate gate = gate_enter();
+    gate.alone = gate.entered;
+    for (int i = 0; gate.alone && atomic_flag_test_and_set_explicit(&taken, memory_order_acquire);
+         i++) {
+        if (i < SPINS) {
+            (void)SYS_CALL(SYS_sched_yield, 0, 0, 0, 0, 0, 0);
+        } else { /* whoever is in may have the lower priority */
+            (void)pause_until(0);
+        }
+    }
+    return gate;
+}
+
 void gate_leave(struct gate gate) {
     if (!gate.entered) {
         return;
+    }
+    if (gate.alone) {
+        atomic_flag_clear_explicit(&taken, memory_order_release);
     }
     if (--depth == 0) {
         atomic_fetch_sub(&inside, 1);
@@ -109,6 +128,7 @@ bool gate_after_fork(void) {
     bool had_others = closing == 0 || !alone;
     atomic_store(&inside, 0);
     atomic_store(&closed, 0);
+    atomic_flag_clear(&taken);
     depth = 0;
     closing = 0;
     counted = false;

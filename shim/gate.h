@@ -26,11 +26,13 @@
 #include "lib/signals.h"
 
 struct gate {
-    bool entered;
+    bool entered, alone;
     signal_set before;
 };
 
 struct gate gate_enter(void);
+/* The same, and one thread at a time. Not to be nested in itself. */
+struct gate gate_enter_alone(void);
 void gate_leave(struct gate gate);
 
 /* Around a fork, or whatever else nobody may be in the middle of. */

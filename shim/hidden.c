@@ -2,15 +2,16 @@
 
 #include <errno.h>
 #include <stdatomic.h>
-#include <sys/resource.h>
 
 #include "lib/sys_linux.h"
 #include "shim/gate.h"
+#include "shim/number.h"
 #include "shim/observe.h"
 #include "shim/say.h"
 #include "shim/trace.h"
 
-#define PLACES 16 /* at the top, for the twins of 0 to 2; fewer where all are few */
+#define MOVE_ATTEMPTS 10000 /* at a number that another thread is closing */
+#define PLACES 16           /* at the top, for the twins of 0 to 2; fewer where all are few */
 
 /* Real-time signals that nobody gives to F_SETSIG for long. */
 #define MARK_STDIO 61
@@ -22,72 +23,9 @@ static const struct sidecar_id NO_ID;
 /* Whether a hold may have another mark than that of inherit=stdio. */
 static atomic_bool marks_differ;
 
-static int soft_limit(void) {
-    struct rlimit limit;
-    if (SYS_CALL(SYS_prlimit64, 0, RLIMIT_NOFILE, NULL, &limit, 0, 0) < 0 ||
-        limit.rlim_cur > HIDDEN_END) {
-        return HIDDEN_END;
-    }
-    return (int)limit.rlim_cur;
-}
-
-/* What the limit was when it was last asked for; 0: never. A program that has
- * lowered it since is noticed when a number turns out to be too high. */
-static _Atomic int known_limit;
-
-static int end_of_block(int limit) {
-    return limit - (limit >= 8 * PLACES ? PLACES : 4);
-}
-
-static int block_size(int limit) {
-    return limit / 16 > 0 ? limit / 16 : 1;
-}
-
-/* A number of the highest block, as nearly always; -1 for anything else. */
-static int duplicate_highest(int from) {
-    int limit = atomic_load_explicit(&known_limit, memory_order_relaxed);
-    if (limit == 0) {
-        return -1;
-    }
-    int end = end_of_block(limit);
-    int fd = sys_fcntl(from, F_DUPFD_CLOEXEC, end - block_size(limit));
-    if (fd >= end) {
-        (void)sys_close(fd);
-    }
-    return fd < end ? fd : -1;
-}
-
-/* The lowest free number of the highest block that has one, under the places
- * for stdio; then any other number. */
-static int duplicate_high(int from) {
-    int quick = duplicate_highest(from);
-    if (quick >= 0) {
-        return quick;
-    }
-    int limit = soft_limit();
-    atomic_store_explicit(&known_limit, limit, memory_order_relaxed);
-    int end = end_of_block(limit), block = block_size(limit);
-    for (int low = end - block; low > limit / 2; low -= block) {
-        int fd = sys_fcntl(from, F_DUPFD_CLOEXEC, low);
-        if (fd >= 0 && fd < end) {
-            return fd;
-        }
-        if (fd >= 0) {
-            (void)sys_close(fd);
-        } else if (fd != -EMFILE && fd != -EINVAL) {
-            return fd;
-        }
-    }
-    int fd = sys_fcntl(from, F_DUPFD_CLOEXEC, limit);
-    for (int low = limit / 2; fd < 0 && low > HIDDEN_STDIO; low /= 2) {
-        fd = sys_fcntl(from, F_DUPFD_CLOEXEC, low);
-    }
-    return fd;
-}
-
 int hidden_make(int from, enum table_mode mode, struct sidecar_id id) {
     struct gate gate = gate_enter();
-    int fd = duplicate_high(from);
+    int fd = number_high(from);
     table_word before;
     if (fd >= 0 && !table_put(fd, TABLE_HIDDEN, mode, table_transit(), id, &before)) {
         (void)sys_close(fd);
@@ -97,18 +35,39 @@ int hidden_make(int from, enum table_mode mode, struct sidecar_id id) {
     return fd;
 }
 
+/* A directory in use has no sidecar; that it is open must do. */
 bool hidden_is_ours(int fd, table_word word) {
     struct sidecar_id id;
     struct sys_stat stat;
     if (!table_id(fd, word, &id) || sys_fstat(fd, &stat) < 0) {
         return false;
     }
-    return table_mode(word) == MODE_NOTHING || sidecar_same(sidecar_id_of(&stat), id);
+    return sidecar_same(id, NO_ID) || sidecar_same(sidecar_id_of(&stat), id);
 }
 
-static void close_word(int fd, table_word word) {
+/* Makes it ours alone to close or move, if it still is `other`'s (and its mode
+ * may change meanwhile). *ret_before: the word that it had. */
+static bool claim(int fd, int other, table_word *ret_before) {
+    for (;;) {
+        table_word word = table_get(fd);
+        struct sidecar_id id;
+        if (table_kind(word) != TABLE_HIDDEN || table_other(word) != other ||
+            table_mode(word) == MODE_CLOSING) {
+            return false;
+        }
+        bool same = table_id(fd, word, &id);
+        *ret_before = word;
+        if (same && (table_change(fd, word, TABLE_HIDDEN, MODE_CLOSING, table_transit(), id) ||
+                     table_get(fd) == word)) { /* a vforked child without memory */
+            return true;
+        }
+    }
+}
+
+static void close_claimed(int fd, table_word before) {
+    table_word word = table_get(fd);
     if (hidden_is_ours(fd, word)) {
-        trace_closing(fd);
+        trace_closing(fd, table_mode(before));
         observe_closing(fd);
         (void)sys_close(fd);
     }
@@ -117,15 +76,22 @@ static void close_word(int fd, table_word word) {
 
 void hidden_close(int fd) {
     table_word word = table_get(fd);
-    if (table_kind(word) == TABLE_HIDDEN) {
-        close_word(fd, word);
+    if (table_kind(word) == TABLE_HIDDEN && claim(fd, table_other(word), &word)) {
+        close_claimed(fd, word);
     }
 }
 
 void hidden_release(int fd, int program_fd) {
+    table_word word;
+    if (claim(fd, program_fd, &word)) {
+        close_claimed(fd, word);
+    }
+}
+
+void hidden_close_orphan(int fd) {
     table_word word = table_get(fd);
-    if (table_serves(word) == program_fd) {
-        close_word(fd, word);
+    if (table_kind(word) == TABLE_HIDDEN) {
+        close_claimed(fd, word);
     }
 }
 
@@ -135,32 +101,31 @@ void hidden_heal(int fd, table_word word) {
     }
 }
 
-int hidden_find_marked(struct sidecar_id id, int other) {
-    for (int fd = table_previous(TABLE_HIDDEN, TABLE_NOBODY); fd >= 0;
-         fd = table_previous(TABLE_HIDDEN, fd)) {
-        table_word word = table_get(fd);
-        struct sidecar_id held;
-        if (table_other(word) == other && table_id(fd, word, &held) && sidecar_same(id, held)) {
-            return fd;
-        }
-    }
-    return -1;
-}
-
-static void change(int fd, enum table_mode mode, int other) {
-    table_word word = table_get(fd);
+/* The owner's: the mode alone may be changed by somebody else meanwhile. */
+static void give_to(int fd, int other) {
+    table_word word;
     struct sidecar_id id;
-    if (table_kind(word) == TABLE_HIDDEN && table_id(fd, word, &id)) {
-        (void)table_change(fd, word, TABLE_HIDDEN, mode, other, id);
-    }
-}
-
-void hidden_set_mode(int fd, enum table_mode mode) {
-    change(fd, mode, table_other(table_get(fd)));
+    do {
+        word = table_get(fd);
+    } while (table_kind(word) == TABLE_HIDDEN && table_mode(word) != MODE_CLOSING &&
+             table_id(fd, word, &id) &&
+             !table_change(fd, word, TABLE_HIDDEN, table_mode(word), other, id) &&
+             table_get(fd) != word);
 }
 
 void hidden_mark(int fd, int other) {
-    change(fd, table_mode(table_get(fd)), other);
+    give_to(fd, other);
+}
+
+void hidden_set_mode(int fd, enum table_mode mode) {
+    table_word word;
+    struct sidecar_id id;
+    do {
+        word = table_get(fd);
+    } while (table_kind(word) == TABLE_HIDDEN && table_mode(word) != MODE_CLOSING &&
+             table_id(fd, word, &id) &&
+             !table_change(fd, word, TABLE_HIDDEN, mode, table_other(word), id) &&
+             table_get(fd) != word);
 }
 
 void hidden_set_inherit(int fd, enum rule_inherit inherit) {
@@ -188,28 +153,6 @@ bool hidden_is_marked(int fd, enum rule_inherit *ret_inherit) {
     }
     *ret_inherit = hidden_inherit(fd);
     return true;
-}
-
-/* A duplicate at a number that says whom it serves. Never onto a number that
- * is in use: F_DUPFD gives another then. */
-static int duplicate_to_place(int from, int program_fd) {
-    int limit = soft_limit();
-    int place = limit - 1;
-    while (HIDDEN_PLACE(place) != program_fd) {
-        place--;
-    }
-    for (; place > limit / 2; place -= 4) {
-        int fd = sys_fcntl(from, F_DUPFD_CLOEXEC, place);
-        if (fd == place) {
-            return fd;
-        }
-        if (fd >= 0) {
-            (void)sys_close(fd);
-        } else if (fd != -EMFILE && fd != -EINVAL) {
-            return fd;
-        }
-    }
-    return -EMFILE;
 }
 
 /* What the twin's own flag has to be. */
@@ -240,7 +183,7 @@ int hidden_another(int fd, int for_fd) {
     struct gate gate = gate_enter();
     if (has_place(for_fd, hidden_inherit(fd))) {
         (void)sys_fcntl(fd, F_SETSIG, MARK_STDIO);
-        copy = duplicate_to_place(fd, for_fd);
+        copy = number_at_place(fd, for_fd);
         if (copy >= 0 &&
             !table_put(copy, TABLE_HIDDEN, table_mode(word), table_transit(), id, &before)) {
             (void)sys_close(copy);
@@ -253,14 +196,10 @@ int hidden_another(int fd, int for_fd) {
 
 /* A copy in the place for program_fd, in the table as its twin; or an error:
  * then the hold still survives exec, and is found by the file's name. */
-static int make_placed(int from, table_word word, int program_fd) {
+static int make_placed(int from, enum table_mode mode, struct sidecar_id id, int program_fd) {
     table_word before;
-    struct sidecar_id id;
-    if (!table_id(from, word, &id)) {
-        return -ENOENT;
-    }
-    int fd = duplicate_to_place(from, program_fd);
-    if (fd >= 0 && !table_put(fd, TABLE_HIDDEN, table_mode(word), program_fd, id, &before)) {
+    int fd = number_at_place(from, program_fd);
+    if (fd >= 0 && !table_put(fd, TABLE_HIDDEN, mode, program_fd, id, &before)) {
         (void)sys_close(fd);
         return -ENOMEM;
     }
@@ -272,14 +211,18 @@ int hidden_serve(int fd, int program_fd, bool close_on_exec) {
     enum rule_inherit inherit = hidden_inherit(fd);
     int twin = -1;
     if (has_place(program_fd, inherit)) {
+        table_word word = table_get(fd);
+        struct sidecar_id id;
         (void)sys_fcntl(fd, F_SETSIG, MARK_STDIO);
-        twin = make_placed(fd, table_get(fd), program_fd);
+        if (table_id(fd, word, &id)) {
+            twin = make_placed(fd, table_mode(word), id, program_fd);
+        }
     }
     if (twin >= 0) {
         hidden_close(fd);
     } else {
         twin = fd;
-        change(fd, table_mode(table_get(fd)), program_fd);
+        give_to(fd, program_fd);
     }
     if (keeps_over_exec(program_fd, close_on_exec, inherit)) {
         set_close_on_exec(twin, false);
@@ -305,19 +248,16 @@ static void keep_without_number(int fd) {
     say(&line);
 }
 
-static int make_moved(int fd, table_word word, int flags) {
-    struct sidecar_id id;
+/* `word`: as it was before it was claimed. */
+static int make_moved(int fd, table_word word, struct sidecar_id id, int flags) {
     int program_fd = table_serves(word), moved = -1;
-    if (!table_id(fd, word, &id)) {
-        return -ENOENT;
-    }
     if (program_fd >= 0 && program_fd < HIDDEN_STDIO) {
-        moved = make_placed(fd, word, program_fd);
+        moved = make_placed(fd, table_mode(word), id, program_fd);
     }
     if (moved < 0) {
         moved = hidden_make(fd, table_mode(word), id);
         if (moved >= 0) {
-            change(moved, table_mode(word), table_other(word));
+            give_to(moved, table_other(word));
         }
     }
     if (moved >= 0 && !(flags & FD_CLOEXEC)) {
@@ -326,50 +266,56 @@ static int make_moved(int fd, table_word word, int flags) {
     return moved;
 }
 
-void hidden_move_away(int fd) {
-    table_word word = table_get(fd);
-    if (table_kind(word) != TABLE_HIDDEN) {
-        return;
+/* The word of the program's descriptor leads to the new number. False when that
+ * has been released meanwhile. */
+static bool lead_to_moved(int program_fd, int from, int moved) {
+    for (;;) {
+        table_word served = table_get(program_fd);
+        if (table_kind(served) != TABLE_DATA || table_other(served) != from) {
+            return false;
+        }
+        if (table_change(program_fd, served, TABLE_DATA, table_mode(served), moved, NO_ID)) {
+            return true;
+        }
+        if (table_get(program_fd) == served) { /* a vforked child without memory */
+            return false;
+        }
     }
-    struct gate gate = gate_enter();
-    int program_fd = table_serves(word);
+}
+
+static void move_claimed(int fd, table_word before) {
+    table_word claimed = table_get(fd);
+    int program_fd = table_serves(before);
     int flags = sys_fcntl(fd, F_GETFD, 0);
-    if (flags >= 0 && hidden_is_ours(fd, word)) {
-        int moved = make_moved(fd, word, flags);
+    struct sidecar_id id;
+    if (flags >= 0 && hidden_is_ours(fd, claimed) && table_id(fd, claimed, &id)) {
+        int moved = make_moved(fd, before, id, flags);
         if (moved < 0) {
             keep_without_number(fd);
-        } else if (program_fd >= 0) {
-            table_word served = table_get(program_fd);
-            if (table_kind(served) != TABLE_DATA || table_other(served) != fd ||
-                !table_change(program_fd, served, TABLE_DATA, table_mode(served), moved, NO_ID)) {
-                hidden_close(moved); /* it was released meanwhile */
-            }
+        } else if (program_fd >= 0 && !lead_to_moved(program_fd, fd, moved)) {
+            hidden_close(moved);
         }
         (void)sys_close(fd);
     }
-    (void)table_change(fd, word, TABLE_NONE, MODE_NOTHING, 0, NO_ID);
-    gate_leave(gate);
+    (void)table_change(fd, claimed, TABLE_NONE, MODE_NOTHING, 0, NO_ID);
 }
 
-int hidden_find(struct sidecar_id id, int except, table_word *ret_word) {
-    int found = -1;
-    for (int fd = table_previous(TABLE_HIDDEN, TABLE_NOBODY); fd >= 0;
-         fd = table_previous(TABLE_HIDDEN, fd)) {
-        table_word word = table_get(fd);
-        struct sidecar_id other;
-        if (fd == except || table_mode(word) == MODE_NOTHING || !table_id(fd, word, &other) ||
-            !sidecar_same(id, other)) {
-            continue;
+void hidden_move_away(int fd) {
+    for (int i = 0; i < MOVE_ATTEMPTS; i++) {
+        table_word before = table_get(fd);
+        if (table_kind(before) != TABLE_HIDDEN) {
+            return;
         }
-        if (found < 0 || table_mode(word) > table_mode(*ret_word)) {
-            /* What threads of our parent have opened since we were vforked is
-             * in the table that we share, but we do not have it. */
-            if (table_is_foreign() && !hidden_is_ours(fd, word)) {
-                continue;
-            }
-            found = fd;
-            *ret_word = word;
+        struct gate gate = gate_enter();
+        bool ours = claim(fd, table_other(before), &before);
+        if (ours) {
+            move_claimed(fd, before);
         }
+        gate_leave(gate);
+        if (ours) {
+            return;
+        }
+        /* Another thread is closing it. */
+        (void)SYS_CALL(SYS_sched_yield, 0, 0, 0, 0, 0, 0);
     }
-    return found;
 }

@@ -46,6 +46,10 @@ void hidden_close(int fd);
 /* The same only if it serves this descriptor of the program. */
 void hidden_release(int fd, int program_fd);
 
+/* Closes what nobody is left to close: of a thread that is not in this process,
+ * or of a call that the program has jumped out of. */
+void hidden_close_orphan(int fd);
+
 /* Whether it is still what the table says: somebody may have closed it with a
  * raw system call, and the number may be a file of the program's by now. */
 bool hidden_is_ours(int fd, table_word word);
@@ -53,8 +57,10 @@ bool hidden_is_ours(int fd, table_word word);
 /* Forgets a word whose descriptor is not ours any more. */
 void hidden_heal(int fd, table_word word);
 
-/* Sets what a hidden descriptor holds. */
+/* Sets what a hidden descriptor holds; or what all those of a sidecar do that
+ * have the mode `from`. */
 void hidden_set_mode(int fd, enum table_mode mode);
+void hidden_set_modes(struct sidecar_id id, enum table_mode from, enum table_mode to);
 
 /* Says that it serves no descriptor but `other`, TABLE_KEPT or TABLE_MAPPED; and
  * finds the one of this sidecar that does, -1 for none. */

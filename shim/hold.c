@@ -3,9 +3,11 @@
 #include <errno.h>
 #include <sys/file.h>
 
-#include "lib/clock.h"
+#include "lib/backoff.h"
 #include "lib/sidecar.h"
 #include "shim/belongs.h"
+#include "shim/cancelling.h"
+#include "shim/doing.h"
 #include "shim/failure.h"
 #include "shim/fork.h"
 #include "shim/gate.h"
@@ -22,12 +24,13 @@
 struct attempt {
     struct target *target;
     bool exclusive;
-    uint64_t until;
+    uint64_t until, pause;
     int twin; /* hidden; -1 */
     struct sidecar_id id;
 };
 
-enum round { ROUND_AGAIN = 0, ROUND_DONE = 1 };
+/* ROUND_LATER: again, but that does not count as an attempt. */
+enum round { ROUND_AGAIN = 0, ROUND_DONE = 1, ROUND_LATER = 2 };
 
 static int operation(const struct attempt *attempt) {
     return attempt->exclusive ? LOCK_EX : LOCK_SH;
@@ -52,55 +55,90 @@ static bool is_same_sidecar(int fd, struct sidecar_id id) {
     return sys_fstat(fd, &stat) == 0 && sidecar_same(sidecar_id_of(&stat), id);
 }
 
-/* Another thread is getting it shared while we want more: let it finish, since
- * its lock would take ours down. */
-static int let_finish(const struct attempt *attempt) {
-    struct timespec moment = {.tv_nsec = 1000000};
-    if (clock_now() >= attempt->until) {
-        return -ETIMEDOUT;
-    }
-    int r = (int)SYS_CALL(SYS_clock_nanosleep, CLOCK_MONOTONIC, 0, &moment, NULL, 0, 0);
-    return r < 0 ? r : ROUND_AGAIN;
+/* Another thread of ours turns the shared lock into an exclusive one: what we
+ * ask of the same description now would take that down. */
+static int wait_for_upgrade(struct attempt *attempt) {
+    signal_set blocked = doing_hold_signals();
+    int r = backoff_sleep(&attempt->pause, attempt->until, blocked);
+    doing_let_signals_in(blocked);
+    cancelling_test(blocked);
+    return r < 0 ? r : ROUND_LATER;
 }
 
-/* Shares a hold that this process has, through its hidden descriptor. */
-static int join(struct attempt *attempt, int own, table_word word) {
-    enum table_mode mode = table_mode(word);
-    if (mode == MODE_WAITING_SHARED && attempt->exclusive) {
-        return let_finish(attempt);
+/*
+ * Of a sidecar at most one description of ours counts as locked. Threads that
+ * wait do so with one each, as strangers; who gets it second finds the first
+ * here, gives his own up and shares that (settle, join). So nobody but the one
+ * who upgrades ever asks something of a description that others use.
+ */
+enum choice { CHOICE_OWN, CHOICE_JOIN, CHOICE_LATER, CHOICE_STALE };
+
+/* By what the process has already, found as `own`; `twin` is made of that or of
+ * fd, which is a new descriptor of the sidecar. */
+static int choose(struct attempt *attempt, int fd, enum choice *ret, int *ret_own,
+                  table_word *ret_word) {
+    struct gate gate = gate_enter_alone();
+    int r = 0, own = hidden_find(attempt->id, -1, ret_word);
+    enum table_mode mode = own >= 0 ? table_mode(*ret_word) : MODE_NOTHING;
+    *ret_own = own;
+    if (attempt->exclusive && upgrade_was_lost(attempt->id)) {
+        *ret = CHOICE_STALE;
+    } else if (mode == MODE_UPGRADING) {
+        *ret = CHOICE_LATER;
+    } else if (mode == MODE_SHARED || mode == MODE_EXCLUSIVE) {
+        *ret = CHOICE_JOIN;
+        bool more = mode == MODE_SHARED && attempt->exclusive;
+        r = adopt(attempt, own, more ? MODE_UPGRADING : mode);
+    } else {
+        *ret = CHOICE_OWN;
+        r = adopt(attempt, fd, MODE_WAITING);
     }
-    int r = adopt(attempt, own, mode);
-    if (r < 0 && r != -EBADF) {
-        return r;
+    gate_leave(gate);
+    return r;
+}
+
+/* `made`: what became of the duplication of `own`. */
+static int join(struct attempt *attempt, int own, table_word word, int made) {
+    if (made < 0 && made != -EBADF) {
+        return made;
     }
-    if (r == -EBADF || !is_same_sidecar(attempt->twin, attempt->id)) {
-        /* Let go meanwhile; or closed behind our back, then the table still
-         * says that we have it. */
+    if (made == -EBADF || !is_same_sidecar(attempt->twin, attempt->id)) {
+        /* Closed behind our back, but the table still says that we have it. */
         give_up(attempt);
         hidden_heal(own, word);
         return ROUND_AGAIN;
     }
-    if (mode == MODE_EXCLUSIVE || (mode == MODE_SHARED && !attempt->exclusive)) {
+    if (table_mode(word) == MODE_EXCLUSIVE || !attempt->exclusive) {
         return ROUND_DONE;
     }
-    if (mode == MODE_SHARED) {
-        r = upgrade(attempt->target, attempt->twin, attempt->id, attempt->until);
-        return r < 0 ? r : ROUND_DONE;
+    int r = upgrade(attempt->target, attempt->twin, attempt->id, attempt->until);
+    return r < 0 ? r : ROUND_DONE;
+}
+
+/* Set first, then looked for others: a signal handler of this thread may take one
+ * in between. */
+bool hold_settle(int twin, struct sidecar_id id, bool exclusive) {
+    table_word word;
+    struct gate gate = gate_enter_alone();
+    hidden_set_mode(twin, exclusive ? MODE_EXCLUSIVE : MODE_SHARED);
+    bool second = hidden_find(id, twin, &word) >= 0 && table_mode(word) >= MODE_SHARED;
+    if (second) {
+        hidden_set_mode(twin, MODE_WAITING);
     }
-    /* The same description as the waiting thread's: asking for what it asks
-     * for can only help it. */
-    int ours;
-    int how = mode == MODE_WAITING_EXCLUSIVE ? LOCK_EX : LOCK_SH;
-    r = wait_for_lock(attempt->target, attempt->twin, attempt->id, how, attempt->until, &ours);
-    if (r < 0) {
-        return r;
+    gate_leave(gate);
+    if (!second) {
+        wait_wake();
     }
-    if (r != WAITED_LOCKED) {
-        give_up(attempt);
-        return r == WAITED_PASS ? ROUND_DONE : ROUND_AGAIN;
+    return !second;
+}
+
+/* Our own description has the lock. */
+static int settle(struct attempt *attempt) {
+    if (hold_settle(attempt->twin, attempt->id, attempt->exclusive)) {
+        return ROUND_DONE;
     }
-    hidden_set_mode(attempt->twin, how == LOCK_EX ? MODE_EXCLUSIVE : MODE_SHARED);
-    return ROUND_DONE;
+    give_up(attempt);
+    return ROUND_AGAIN;
 }
 
 /* The program has locked the sidecar itself, as descriptor fd (O4): a
@@ -161,8 +199,7 @@ static int lock(struct attempt *attempt) {
         give_up(attempt);
         return r;
     }
-    hidden_set_mode(attempt->twin, attempt->exclusive ? MODE_EXCLUSIVE : MODE_SHARED);
-    return ROUND_DONE;
+    return settle(attempt);
 }
 
 static int open_sidecar(struct attempt *attempt, int *ret_fd) {
@@ -183,7 +220,7 @@ static int open_sidecar(struct attempt *attempt, int *ret_fd) {
 }
 
 static int one_round(struct attempt *attempt) {
-    int fd;
+    int fd, own;
     table_word word;
     struct gate gate = gate_enter();
     int r = open_sidecar(attempt, &fd);
@@ -192,19 +229,20 @@ static int one_round(struct attempt *attempt) {
         bool nobody_has_it = r == -ENOENT && attempt->target->only_existing;
         return nobody_has_it ? ROUND_DONE : r;
     }
-    int own = hidden_find(attempt->id, -1, &word);
-    if (own < 0) {
-        r = adopt(attempt, fd, attempt->exclusive ? MODE_WAITING_EXCLUSIVE : MODE_WAITING_SHARED);
-    }
+    enum choice choice;
+    r = choose(attempt, fd, &choice, &own, &word);
     (void)sys_close(fd);
     gate_leave(gate);
-    if (own >= 0) {
-        return join(attempt, own, word);
+    switch (choice) {
+    case CHOICE_JOIN:
+        return join(attempt, own, word, r);
+    case CHOICE_LATER:
+        return wait_for_upgrade(attempt);
+    case CHOICE_STALE:
+        return -EDEADLK;
+    default:
+        return r < 0 ? r : lock(attempt);
     }
-    if (r < 0) {
-        return r;
-    }
-    return lock(attempt);
 }
 
 static int take(struct target *target, bool exclusive, int *ret_twin) {
@@ -212,8 +250,9 @@ static int take(struct target *target, bool exclusive, int *ret_twin) {
                               .exclusive = exclusive,
                               .until = clock_after(target->rule->options.timeout),
                               .twin = -1};
+    target->why[0] = '\0';
     int r = ROUND_AGAIN;
-    for (int i = 0; r == ROUND_AGAIN && i < SIDECAR_ATTEMPTS; i++) {
+    for (int i = 0; (r == ROUND_AGAIN && i < SIDECAR_ATTEMPTS) || r == ROUND_LATER; i++) {
         r = one_round(&attempt);
     }
     if (r == ROUND_DONE) {
@@ -285,9 +324,8 @@ static bool is_gone(int hidden, int fd) {
 /* Of other threads, or not to be had by more than one process. */
 static bool is_to_be_dropped(int fd, table_word word, bool had_others) {
     int served = table_serves(word);
-    if (had_others &&
-        (served >= 0 ? is_gone(fd, served)
-                     : table_is_transit(word) && table_other(word) != table_transit())) {
+    if (had_others && (served >= 0 ? is_gone(fd, served)
+                                   : table_is_transit(word) && !table_is_own_transit(word))) {
         return true;
     }
     return hidden_inherit(fd) == INHERIT_NONE;
@@ -302,7 +340,7 @@ void hold_after_fork(bool had_others) {
             if (served >= 0) {
                 reference_drop(served, table_get(served));
             }
-            hidden_close(fd);
+            hidden_close_orphan(fd);
         }
     }
 }

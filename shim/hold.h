@@ -4,8 +4,8 @@
  *
  * A first hold opens the sidecar and locks it; a second one of the same file
  * duplicates the descriptor of the first, which is the same lock. Known by the
- * device and inode of the sidecar. One that is still waiting is in the table
- * already, so that a second thread joins it instead of waiting for it.
+ * device and inode of the sidecar. Threads of one process that wait for the same
+ * stand in the queue each for itself; when one has it, all share it.
  *
  * Thread- and signal-safe; no lock of ours is held during a wait; errno
  * untouched.
@@ -13,6 +13,7 @@
 #ifndef AUTOLOCK_HOLD_H
 #define AUTOLOCK_HOLD_H
 
+#include "lib/sidecar.h"
 #include "shim/target.h"
 
 /*
@@ -22,6 +23,13 @@
  * already, where we caused it). The target may have been looked at again.
  */
 int hold_take(struct target *target, bool exclusive, int *ret_twin);
+
+/*
+ * twin is a description of our own, in transit, that has just got the lock: makes
+ * it the one that counts for this process. False when another does already, which
+ * is to be shared instead; then twin is to be dropped.
+ */
+bool hold_settle(int twin, struct sidecar_id id, bool exclusive);
 
 /* Gives back what no reference got. -1 is allowed. */
 void hold_drop(int twin);

@@ -23,10 +23,15 @@ static void release(struct naming_name *name) {
     }
 }
 
-void naming_end(struct naming_name *names, int count) {
+static void release_all(struct naming_name *names, int count) {
     for (int i = 0; i < count; i++) {
         release(&names[i]);
     }
+}
+
+void naming_end(struct naming_name *names, int count) {
+    release_all(names, count);
+    doing_end();
 }
 
 /* Whether there is something to lock: 1, 0, or an error. */
@@ -121,12 +126,16 @@ int naming_begin(struct naming_name *names, int count) {
         names[i].target = NULL;
         names[i].twin = -1;
     }
+    doing_begin(&names->doing, false);
     int r = 1;
     for (int i = 0; r == 1 && i < ATTEMPTS; i++) {
         r = begin_once(names, count);
         if (r != 0) {
-            naming_end(names, count);
+            release_all(names, count);
         }
+    }
+    if (r != 0) {
+        doing_end();
     }
     return r == 1 ? -ESTALE : r;
 }

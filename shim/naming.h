@@ -20,6 +20,7 @@
 #ifndef AUTOLOCK_NAMING_H
 #define AUTOLOCK_NAMING_H
 
+#include "shim/doing.h"
 #include "shim/target.h"
 
 enum naming_role {
@@ -35,6 +36,7 @@ struct naming_name {
     /* Private. */
     struct target *target;
     int twin;
+    struct doing doing;
 };
 
 /* Returns 0, whether or not something is locked: make the call, then

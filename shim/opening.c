@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "shim/cancelling.h"
 #include "shim/failure.h"
 #include "shim/hold.h"
 #include "shim/quick.h"
@@ -128,8 +129,13 @@ enum opening_way opening_begin(struct opening *opening) {
     if (!opening->path || is_never_locked(opening->flags) || !*last_component(opening->path)) {
         return OPENING_PLAIN;
     }
+    if (!opening->for_child) {
+        cancelling_test_idle();
+    }
+    doing_begin(&opening->doing, !opening->for_child);
     opening->target = scratch_get();
     if (!opening->target) {
+        doing_end();
         return fail(opening, -ENOMEM);
     }
     enum opening_way way = fail(opening, -ESTALE);
@@ -138,9 +144,12 @@ enum opening_way opening_begin(struct opening *opening) {
         again = false;
         way = begin_once(opening, &again);
     }
-    if (way != OPENING_LOCKED) {
+    if (way == OPENING_LOCKED) {
+        opening->cancel_state = cancelling_forbid();
+    } else {
         scratch_put(opening->target);
         opening->target = NULL;
+        doing_end();
     }
     return way;
 }
@@ -183,13 +192,16 @@ int opening_try(const struct opening *opening) {
         return OPENING_LOOK;
     }
     if (target_may_match(path)) {
+        cancelling_test_idle();
         bool plain;
         int r = try_to_lock(opening, &plain);
         if (!plain) {
             return r;
         }
     }
+    int type = cancelling_begin(); /* a FIFO may have to be waited for */
     int r = open_without_links(opening->dirfd, path, opening->flags, opening->mode);
+    cancelling_end(type);
     if (r == -ELOOP || opening_openat2_cannot(r)) {
         return OPENING_LOOK;
     }
@@ -254,6 +266,8 @@ void opening_bind(struct opening *opening, int fd) {
     table_unsettle(before);
     scratch_put(opening->target);
     opening->target = NULL;
+    doing_end();
+    cancelling_allow(opening->cancel_state);
 }
 
 int opening_keep(struct opening *opening) {

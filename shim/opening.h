@@ -19,6 +19,7 @@
 #ifndef AUTOLOCK_OPENING_H
 #define AUTOLOCK_OPENING_H
 
+#include "shim/doing.h"
 #include "shim/target.h"
 
 struct opening {
@@ -31,6 +32,8 @@ struct opening {
     struct target *target;
     int twin;
     int error;
+    int cancel_state;
+    struct doing doing;
 };
 
 enum opening_way {

@@ -96,7 +96,7 @@ static bool make_way(struct place *place, int low) {
 
 /* Opens the sidecar as a hidden descriptor that is known but not locked. -1 for
  * "not so quick": it is not there, or this process has it already. */
-static int open_twin(struct place *place, enum table_mode waiting, struct sidecar_id *ret_id) {
+static int open_twin(struct place *place, struct sidecar_id *ret_id) {
     struct sys_open_how how = {.flags = SIDECAR_FLAGS, .resolve = SYS_RESOLVE_NO_SYMLINKS};
     struct sys_stat stat;
     table_word ignored;
@@ -109,7 +109,7 @@ static int open_twin(struct place *place, enum table_mode waiting, struct sideca
     if (sys_fstat(low, &stat) == 0 && S_ISREG(stat.mode)) {
         *ret_id = sidecar_id_of(&stat);
         if (hidden_find(*ret_id, -1, &ignored) < 0) {
-            twin = hidden_make(low, waiting, *ret_id);
+            twin = hidden_make(low, MODE_WAITING, *ret_id);
         }
     }
     bool made_way = make_way(place, low);
@@ -150,14 +150,13 @@ static int bind(const struct opening *opening, int fd, int twin) {
 static int open_at(const struct opening *opening, struct place *place, bool exclusive,
                    enum rule_inherit inherit) {
     struct sidecar_id id;
-    int twin = open_twin(place, exclusive ? MODE_WAITING_EXCLUSIVE : MODE_WAITING_SHARED, &id);
+    int twin = open_twin(place, &id);
     if (twin < 0) {
         return OPENING_LOOK;
     }
     int fd = OPENING_LOOK;
     if (sys_flock(twin, (exclusive ? LOCK_EX : LOCK_SH) | LOCK_NB) == 0 &&
-        (!place->anchored || is_current(place, twin, id))) {
-        hidden_set_mode(twin, exclusive ? MODE_EXCLUSIVE : MODE_SHARED);
+        (!place->anchored || is_current(place, twin, id)) && hold_settle(twin, id, exclusive)) {
         hidden_set_inherit(twin, inherit);
         fd = open_data(opening, place);
     }

@@ -2,18 +2,18 @@
 
 #include <errno.h>
 #include <signal.h>
-#include <stdatomic.h>
 #include <string.h>
 #include <sys/prctl.h>
 
 #include "config/log.h"
 #include "lib/signals.h"
 #include "lib/sys_linux.h"
+#include "shim/scratch.h"
+#include "shim/start.h"
 #include "shim/syslog.h"
 #include "shim/table.h"
 
 static struct log_settings settings; /* a copy: programs write over their environment */
-static atomic_bool stderr_is_data;
 
 int say_start(char *const *environment) {
     return log_settings_read(&settings, environment, say_fault, NULL);
@@ -23,15 +23,25 @@ bool say_debugs(void) {
     return settings.debug;
 }
 
+/* In the table, where the child of a vfork changes only what it says itself. */
+static void set_opened(bool opened) {
+    static const struct sidecar_id none;
+    enum table_mode mode = opened ? MODE_OPENED : MODE_NOTHING;
+    table_word word = table_get(2);
+    if (table_kind(word) == TABLE_NONE && table_mode(word) != mode) {
+        (void)table_change(2, word, TABLE_NONE, mode, 0, none);
+    }
+}
+
 void say_number_opened(int fd) {
     if (fd == 2) {
-        atomic_store_explicit(&stderr_is_data, true, memory_order_relaxed);
+        set_opened(true);
     }
 }
 
 void say_number_duplicated(int fd) {
     if (fd == 2) {
-        atomic_store_explicit(&stderr_is_data, false, memory_order_relaxed);
+        set_opened(false);
     }
 }
 
@@ -58,9 +68,27 @@ static bool write_file(const char *line, size_t length) {
     return true;
 }
 
+/* A file that a rule locks, though this process may have no hold of it: another
+ * has it and waits for us, or it could not be locked, or it came through exec. */
+static bool stderr_matches(void) {
+    struct target *target = shim_is_active() ? scratch_get() : NULL;
+    if (!target) {
+        return false;
+    }
+    char *path = target->where.path;
+    ssize_t n = sys_readlinkat(AT_FDCWD, "/proc/self/fd/2", path, sizeof(target->where.path) - 1);
+    const struct rule *rule = NULL;
+    if (n > 0 && *path == '/') {
+        path[n] = '\0';
+        rule = rules_decide(&start_config.rules, path);
+    }
+    scratch_put(target);
+    return rule && !rule->exclude;
+}
+
 static void write_stderr(const char *line, size_t length) {
-    if (!atomic_load_explicit(&stderr_is_data, memory_order_relaxed) &&
-        table_kind(table_get(2)) == TABLE_NONE) {
+    table_word word = table_get(2);
+    if (table_kind(word) == TABLE_NONE && table_mode(word) != MODE_OPENED && !stderr_matches()) {
         write_quietly(2, line, length);
     }
 }

@@ -2,13 +2,15 @@
 
 #include <stdatomic.h>
 
+#include "shim/doing.h"
+
 #define PLACES 4
 
 static struct target places[PLACES];
 static atomic_flag taken[PLACES] = {ATOMIC_FLAG_INIT, ATOMIC_FLAG_INIT, ATOMIC_FLAG_INIT,
                                     ATOMIC_FLAG_INIT};
 
-struct target *scratch_get(void) {
+static struct target *find(void) {
     for (int i = 0; i < PLACES; i++) {
         if (!atomic_flag_test_and_set_explicit(&taken[i], memory_order_acquire)) {
             return &places[i];
@@ -17,7 +19,18 @@ struct target *scratch_get(void) {
     return sys_map(sizeof(struct target));
 }
 
+struct target *scratch_get(void) {
+    struct target *target = find();
+    doing_with(target);
+    return target;
+}
+
 void scratch_put(struct target *target) {
+    doing_without(target);
+    scratch_free(target);
+}
+
+void scratch_free(struct target *target) {
     if (target >= places && target < places + PLACES) {
         atomic_flag_clear_explicit(&taken[target - places], memory_order_release);
     } else if (target) {

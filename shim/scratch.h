@@ -14,4 +14,7 @@
 struct target *scratch_get(void);
 void scratch_put(struct target *target);
 
+/* The same for what another call had, which is over (doing.h). */
+void scratch_free(struct target *target);
+
 #endif

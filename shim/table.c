@@ -9,8 +9,8 @@
 #define LEAF_BITS 12
 #define LEAF_SIZE (1u << LEAF_BITS)
 #define TOP_SIZE (1u << (31 - LEAF_BITS))
-#define OVERLAY_SIZE 48
-#define KCMP_FILES 2 /* linux/kcmp.h */
+#define OVERLAY_SIZE 48 /* at first */
+#define KCMP_FILES 2    /* linux/kcmp.h */
 
 struct slot {
     _Atomic table_word word;
@@ -38,6 +38,8 @@ struct overlay_entry {
 static _Thread_local struct {
     pid_t pid; /* whose; 0: nobody's */
     int count;
+    int room; /* in `more`, which is there for the next child too */
+    struct overlay_entry *more;
     struct overlay_entry entries[OVERLAY_SIZE];
 } overlay __attribute__((tls_model("initial-exec")));
 
@@ -56,14 +58,30 @@ bool table_is_foreign(void) {
     return sys_getpid() != owner && !table_shares_descriptors(owner);
 }
 
-int table_transit(void) {
+/* Bits of `other`: 30 (TABLE_TRANSIT), the level in 26 to 29, the thread below. */
+#define THREADS (1u << 26)
+static _Thread_local int transit_thread __attribute__((tls_model("initial-exec")));
+static _Thread_local int transit_level __attribute__((tls_model("initial-exec")));
+
+static int own_transit(void) {
     static _Atomic unsigned threads;
-    static _Thread_local int mine __attribute__((tls_model("initial-exec")));
-    if (mine == 0) {
+    if (transit_thread == 0) {
         unsigned number = atomic_fetch_add_explicit(&threads, 1, memory_order_relaxed);
-        mine = TABLE_TRANSIT + (int)(number % (TABLE_MAPPED - TABLE_TRANSIT));
+        transit_thread = TABLE_TRANSIT + (int)(number % THREADS);
     }
-    return mine;
+    return transit_thread;
+}
+
+int table_transit(void) {
+    return own_transit() + transit_level * (int)THREADS;
+}
+
+void table_set_level(int level) {
+    transit_level = level < TABLE_LEVELS ? level : TABLE_LEVELS;
+}
+
+bool table_is_own_transit(table_word word) {
+    return table_is_transit(word) && (unsigned)(table_other(word) - own_transit()) % THREADS == 0;
 }
 
 bool table_settle(void) {
@@ -89,13 +107,38 @@ static bool overlay_is_ours(void) {
     return false;
 }
 
+static struct overlay_entry *overlay_entry(int i) {
+    return i < OVERLAY_SIZE ? &overlay.entries[i] : &overlay.more[i - OVERLAY_SIZE];
+}
+
 static struct overlay_entry *overlay_find(int fd) {
     for (int i = 0; i < overlay.count; i++) {
-        if (overlay.entries[i].fd == fd) {
-            return &overlay.entries[i];
+        if (overlay_entry(i)->fd == fd) {
+            return overlay_entry(i);
         }
     }
     return NULL;
+}
+
+/* One entry more; NULL when there is no memory. What is mapped stays with the
+ * thread, whose memory it is in. */
+static struct overlay_entry *overlay_add(void) {
+    if (overlay.count == OVERLAY_SIZE + overlay.room) {
+        int room = overlay.room ? 2 * overlay.room : 4 * OVERLAY_SIZE;
+        struct overlay_entry *more = sys_map((size_t)room * sizeof(*more));
+        if (!more) {
+            return NULL;
+        }
+        for (int i = 0; i < overlay.room; i++) {
+            more[i] = overlay.more[i];
+        }
+        if (overlay.more) {
+            sys_unmap(overlay.more, (size_t)overlay.room * sizeof(*more));
+        }
+        overlay.more = more;
+        overlay.room = room;
+    }
+    return overlay_entry(overlay.count++);
 }
 
 static struct slot *slot_of(int fd) {
@@ -109,30 +152,33 @@ static struct slot *slot_of(int fd) {
 /* An entry that says what the table says as well: that there is nothing. */
 static struct overlay_entry *overlay_needless(void) {
     for (int i = 0; i < overlay.count; i++) {
-        const struct slot *slot = slot_of(overlay.entries[i].fd);
-        if (table_kind(overlay.entries[i].word) == TABLE_NONE &&
+        struct overlay_entry *entry = overlay_entry(i);
+        const struct slot *slot = slot_of(entry->fd);
+        if (table_kind(entry->word) == TABLE_NONE &&
             (!slot ||
              table_kind(atomic_load_explicit(&slot->word, memory_order_relaxed)) == TABLE_NONE)) {
-            return &overlay.entries[i];
+            return entry;
         }
     }
     return NULL;
 }
 
-/* Full: what does not fit is not tracked; its hidden descriptor stays until
- * exec, so that a hold may end late, never early. */
+/* Without memory: what does not fit is not tracked; its hidden descriptor stays
+ * until exec, so that a hold may end late, never early. */
 static bool overlay_put(int fd, table_word word, struct sidecar_id id) {
     if (!overlay_is_ours()) {
         overlay.count = 0;
         overlay.pid = sys_getpid();
     }
     struct overlay_entry *entry = overlay_find(fd);
+    if (!entry && overlay.count >= OVERLAY_SIZE) {
+        entry = overlay_needless();
+    }
     if (!entry) {
-        entry =
-            overlay.count < OVERLAY_SIZE ? &overlay.entries[overlay.count++] : overlay_needless();
-        if (!entry) {
-            return false;
-        }
+        entry = overlay_add();
+    }
+    if (!entry) {
+        return false;
     }
     *entry = (struct overlay_entry){.fd = fd, .word = word, .id = id};
     return true;
@@ -235,7 +281,7 @@ int table_previous(enum table_kind kind, int below) {
     int best = -1;
     if (overlay_is_ours()) {
         for (int i = 0; i < overlay.count; i++) {
-            const struct overlay_entry *entry = &overlay.entries[i];
+            const struct overlay_entry *entry = overlay_entry(i);
             if (table_kind(entry->word) == kind && entry->fd < below && entry->fd > best) {
                 best = entry->fd;
             }

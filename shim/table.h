@@ -14,14 +14,20 @@
  *                 or nobody's (TABLE_KEPT, TABLE_MAPPED)
  *   TABLE_PROGRAM a sidecar that the program has locked itself
  *
+ * Who may change the word of a hidden descriptor: the thread that has it in
+ * transit; afterwards whoever has changed the word of the descriptor that it
+ * serves. To close or move one it is claimed first (MODE_CLOSING, in transit),
+ * so that of two who would, one does. Only a lost upgrade changes those of
+ * others (upgrade.h).
+ *
  * Each change takes a new generation, so that a word that was read is either
  * unchanged or recognisably another (no ABA).
  *
  * The table is mapped piece by piece, without malloc, and a child of fork gets
  * its copy. A child that shares our memory (vfork, clone) must not change it:
  * its words go to a small overlay of the calling thread, which is dropped when
- * another process looks at it. A full overlay forgets what the kernel will tell
- * anyway: that something is closed.
+ * another process looks at it. One that cannot grow forgets what the kernel will
+ * tell anyway: that something is closed.
  *
  * Thread-, fork- and signal-safe; errno untouched.
  */
@@ -38,12 +44,14 @@ enum table_kind { TABLE_NONE, TABLE_DATA, TABLE_HIDDEN, TABLE_PROGRAM };
 
 /* What a hidden descriptor (or the program's own) holds of its sidecar. */
 enum table_mode {
-    MODE_NOTHING,           /* no lock: a directory in use */
-    MODE_WAITING_SHARED,    /* a thread is about to get it */
-    MODE_WAITING_EXCLUSIVE, /* (so that a second thread joins it) */
+    MODE_NOTHING, /* no lock: a directory in use */
+    MODE_WAITING, /* a thread is about to get it */
+    MODE_LOST,    /* was shared; an upgrade that failed has not got it back */
     MODE_SHARED,
     MODE_EXCLUSIVE,
-    MODE_CLOSING, /* of TABLE_DATA: a thread is closing the descriptor */
+    MODE_UPGRADING, /* a thread turns the shared lock into an exclusive one */
+    MODE_CLOSING,   /* a thread is closing the descriptor */
+    MODE_OPENED,    /* of TABLE_NONE: stderr's number, but opened anew (say.h) */
 };
 
 /* Values of `other` that are no descriptor: those are smaller. */
@@ -65,15 +73,27 @@ static inline int table_other(table_word word) {
     return (int)(word >> 5 & 0x7fffffff);
 }
 
+/* Whether what it holds is locked, and nobody is about to change that. */
+static inline bool table_is_locked(table_word word) {
+    return table_mode(word) == MODE_SHARED || table_mode(word) == MODE_EXCLUSIVE;
+}
+
 /* The program's descriptor that a hidden one serves; -1 when none. */
 static inline int table_serves(table_word word) {
     int other = table_other(word);
     return table_kind(word) == TABLE_HIDDEN && other < TABLE_TRANSIT ? other : -1;
 }
 
-/* The value of `other` for what the calling thread has in hand. The child of a
- * fork keeps what its own thread had, and drops other threads'. */
+/* The value of `other` for what the calling thread has in hand, at the level of
+ * calls (doing.h) at which it is. The child of a fork keeps what its own thread
+ * had, and drops other threads'. */
+#define TABLE_LEVELS 14
 int table_transit(void);
+void table_set_level(int level);
+bool table_is_own_transit(table_word word);
+static inline int table_transit_level(table_word word) {
+    return table_other(word) >> 26 & 15;
+}
 static inline bool table_is_transit(table_word word) {
     int other = table_other(word);
     return table_kind(word) == TABLE_HIDDEN && other >= TABLE_TRANSIT && other < TABLE_MAPPED;

@@ -65,10 +65,11 @@ void trace_taken(const struct target *target, bool exclusive, int result, int tw
     say_debug(&line);
 }
 
-void trace_closing(int twin) {
+void trace_closing(int twin, enum table_mode mode) {
     table_word word = table_get(twin), other;
     struct sidecar_id id;
-    if (!say_debugs() || table_mode(word) < MODE_SHARED || !table_id(twin, word, &id)) {
+    if (!say_debugs() || (mode != MODE_SHARED && mode != MODE_EXCLUSIVE) ||
+        !table_id(twin, word, &id)) {
         return;
     }
     TEXT(line, 700);

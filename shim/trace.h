@@ -5,6 +5,7 @@
 #ifndef AUTOLOCK_TRACE_H
 #define AUTOLOCK_TRACE_H
 
+#include "shim/table.h"
 #include "shim/target.h"
 
 /* A rule matches, but the file is not locked: why. */
@@ -13,7 +14,8 @@ void trace_passed_over(const struct target *target, const char *why);
 /* How hold_take ended: its result and twin. */
 void trace_taken(const struct target *target, bool exclusive, int result, int twin);
 
-/* A hidden descriptor, which may be the last of a hold, is about to be closed. */
-void trace_closing(int twin);
+/* A hidden descriptor that had `mode`, which may be the last of a hold, is about
+ * to be closed. */
+void trace_closing(int twin, enum table_mode mode);
 
 #endif

@@ -1,26 +1,16 @@
 #include "shim/upgrade.h"
 
 #include <errno.h>
+#include <stdatomic.h>
 #include <string.h>
 #include <sys/file.h>
 #include <time.h>
 
 #include "lib/clock.h"
+#include "shim/gate.h"
 #include "shim/hidden.h"
 #include "shim/say.h"
 #include "shim/wait.h"
-
-/* All duplicates of one locked description change together. */
-static void set_modes(struct sidecar_id id, enum table_mode from, enum table_mode to) {
-    for (int fd = table_previous(TABLE_HIDDEN, TABLE_NOBODY); fd >= 0;
-         fd = table_previous(TABLE_HIDDEN, fd)) {
-        table_word word = table_get(fd);
-        struct sidecar_id other;
-        if (table_mode(word) == from && table_id(fd, word, &other) && sidecar_same(id, other)) {
-            hidden_set_mode(fd, to);
-        }
-    }
-}
 
 static bool later(struct sys_stat_time a, struct timespec b) {
     return a.seconds > b.tv_sec || (a.seconds == b.tv_sec && a.nanoseconds >= b.tv_nsec);
@@ -65,24 +55,50 @@ static int convert(struct target *target, int fd, struct sidecar_id id, uint64_t
     return -EDEADLK;
 }
 
-/* The shared lock, again; somebody may be writing by now. What the conversion
- * has found out is kept for the message. */
-static bool take_back(struct target *target, int fd, struct sidecar_id id) {
+/* The shared lock, again: somebody may be writing by now, and is waited for
+ * until `until`. What the conversion has found out is kept for the message. */
+static bool take_back(struct target *target, int fd, struct sidecar_id id, uint64_t until) {
     char why[sizeof(target->why)];
     memcpy(why, target->why, sizeof(why));
     int r = sys_flock(fd, LOCK_SH | LOCK_NB), ours;
-    while (r == -EWOULDBLOCK || r == -EINTR) {
-        r = wait_for_lock(target, fd, id, LOCK_SH, CLOCK_FOREVER, &ours);
+    if (r == -EWOULDBLOCK && until > 0) {
+        r = wait_for_lock(target, fd, id, LOCK_SH, until, &ours);
     }
     memcpy(target->why, why, sizeof(why));
-    return r == WAITED_LOCKED;
+    return r == 0;
+}
+
+/* Set once there was one: then each open for writing has to look. */
+static atomic_bool any_lost;
+
+static void lose(struct sidecar_id id) {
+    atomic_store(&any_lost, true);
+    struct gate gate = gate_enter_alone();
+    hidden_set_modes(id, MODE_SHARED, MODE_LOST);
+    gate_leave(gate);
+}
+
+bool upgrade_was_lost(struct sidecar_id id) {
+    if (!atomic_load_explicit(&any_lost, memory_order_relaxed)) {
+        return false;
+    }
+    for (int fd = table_previous(TABLE_HIDDEN, TABLE_NOBODY); fd >= 0;
+         fd = table_previous(TABLE_HIDDEN, fd)) {
+        table_word word = table_get(fd);
+        struct sidecar_id other;
+        if (table_mode(word) == MODE_LOST && table_id(fd, word, &other) &&
+            sidecar_same(id, other)) {
+            return true;
+        }
+    }
+    return false;
 }
 
 static void say_lost(const struct target *target) {
     TEXT(line, 900);
     text_put(&line, "lost the shared lock of ");
     text_put_visible(&line, target->where.path);
-    text_put(&line, ", which is read on without one: whoever has it waits for this process");
+    text_put(&line, ", which is read on without one: somebody else has it for writing");
     say(&line);
 }
 
@@ -96,7 +112,6 @@ int upgrade(struct target *target, int fd, struct sidecar_id id, uint64_t until)
     if (existed) {
         wait_for_tick(&before);
     }
-    set_modes(id, MODE_SHARED, MODE_WAITING_EXCLUSIVE);
     r = convert(target, fd, id, until);
     if (r == 0) {
         r = target_look(target);
@@ -106,14 +121,21 @@ int upgrade(struct target *target, int fd, struct sidecar_id id, uint64_t until)
             r = -EDEADLK;
         }
     }
-    enum table_mode mode = MODE_EXCLUSIVE;
-    if (r < 0) {
-        bool shared = take_back(target, fd, id);
-        mode = shared ? MODE_SHARED : MODE_NOTHING;
-        if (!shared) {
-            say_lost(target);
-        }
+    if (r == 0) {
+        hidden_set_mode(fd, MODE_EXCLUSIVE);
+        return 0;
     }
-    set_modes(id, MODE_WAITING_EXCLUSIVE, mode);
+    /* Past its time, or when a signal is to end it, it must not wait again. */
+    if (!take_back(target, fd, id, r == -ETIMEDOUT || r == -EINTR ? 0 : until)) {
+        lose(id);
+        say_lost(target);
+    }
     return r;
+}
+
+void upgrade_abandon(int fd) {
+    struct sidecar_id id;
+    if (table_id(fd, table_get(fd), &id) && sys_flock(fd, LOCK_SH | LOCK_NB) < 0) {
+        lose(id);
+    }
 }

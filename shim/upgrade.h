@@ -13,10 +13,22 @@
 #include "shim/target.h"
 
 /*
- * fd: a hidden descriptor that holds the sidecar shared. Returns 0 when it
- * holds it exclusively now; else it is shared again, and the result is -EDEADLK
+ * fd: a hidden descriptor in transit, one of those that hold the sidecar shared,
+ * with MODE_UPGRADING, which keeps other threads from it. Returns 0 when it holds
+ * it exclusively now (the others' words may go on to say that it is shared: asking
+ * for more is harmless); else it is shared again, and the result is -EDEADLK
  * (somebody wrote to the file or replaced it), -ETIMEDOUT, -EINTR or an error.
+ *
+ * After -ETIMEDOUT or -EINTR it is not waited for once more. When somebody else
+ * has it exclusively at that moment the shared hold is lost, which is said; then
+ * this process may not write to the file until it has closed what it read.
  */
 int upgrade(struct target *target, int fd, struct sidecar_id id, uint64_t until);
+
+/* Whether a shared hold of this sidecar was lost, and its file is still open. */
+bool upgrade_was_lost(struct sidecar_id id);
+
+/* For one that does not come back (doing.h). */
+void upgrade_abandon(int fd);
 
 #endif

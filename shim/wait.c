@@ -1,12 +1,15 @@
 #include "shim/wait.h"
 
 #include <errno.h>
+#include <pthread.h>
 #include <string.h>
 #include <sys/file.h>
 
 #include "lib/clock.h"
 #include "lib/flock_wait.h"
 #include "shim/circle.h"
+#include "shim/doing.h"
+#include "shim/gate.h"
 #include "shim/hidden.h"
 #include "shim/nested.h"
 #include "shim/telling.h"
@@ -28,6 +31,15 @@ struct wait {
     struct telling telling;
 };
 
+/* Ends the stays of all threads in the queue, to look whether one has it now. */
+static struct cancel wakening;
+
+void wait_wake(void) {
+    if (gate_has_threads() && !table_is_foreign()) {
+        cancel_all(&wakening);
+    }
+}
+
 static uint64_t earliest(const struct wait *wait) {
     uint64_t next = wait->until;
     next = wait->look < next ? wait->look : next;
@@ -40,11 +52,16 @@ static void put_why(struct target *target, const char *why) {
     text_put(&text, why);
 }
 
+/* Another thread, by another description. (Whoever upgrades has it himself.) */
+static bool we_have_it(const struct wait *wait) {
+    table_word word;
+    return table_mode(table_get(wait->fd)) != MODE_UPGRADING &&
+           hidden_find(wait->id, wait->fd, &word) >= 0 && table_mode(word) >= MODE_SHARED;
+}
+
 /* Ourselves and our ancestors. WAITED_LOCKED stands for "wait on". */
 static int look_at_family(struct wait *wait, uint64_t now, int *ret_fd) {
-    table_word word;
-    int other = hidden_find(wait->id, wait->fd, &word);
-    if (other >= 0 && table_mode(word) >= MODE_SHARED) {
+    if (we_have_it(wait)) {
         return WAITED_JOIN;
     }
     uint64_t pause = wait->interval, rarest = RAREST_LOOK;
@@ -113,14 +130,25 @@ static int look(struct wait *wait, int *ret_fd) {
 static int wait_blocked(struct wait *wait, int *ret_fd, signal_set blocked) {
     /* In a child that shares memory a timer and a handler would be its parent's. */
     unsigned flags = table_is_foreign() ? FLOCK_WAIT_POLL : 0;
+    if (doing_may_be_cancelled()) {
+        flags |= FLOCK_WAIT_CANCEL;
+    }
     (void)proclocks_key(wait->fd, &wait->nested.key);
     wait->look = clock_now() + FIRST_LOOK;
     wait->interval = 4 * FIRST_LOOK;
     circle_begin(&wait->circle);
     telling_begin(&wait->telling, wait->target->rule->options.warn_after);
     for (;;) {
-        int r = flock_wait_blocked(wait->fd, wait->operation, earliest(wait), flags, blocked, NULL);
+        const struct cancellable wake = cancel_begin(&wakening);
+        if (we_have_it(wait)) {
+            return WAITED_JOIN;
+        }
+        int r =
+            flock_wait_blocked(wait->fd, wait->operation, earliest(wait), flags, blocked, &wake);
         flags |= FLOCK_WAIT_AGAIN;
+        if (r == -ECANCELED) {
+            continue;
+        }
         if (r == 0) {
             telling_end(&wait->telling, wait->target);
             return WAITED_LOCKED;
@@ -135,16 +163,27 @@ static int wait_blocked(struct wait *wait, int *ret_fd, signal_set blocked) {
     }
 }
 
+/* The thread ends, and the open does not come back. */
+static void wait_is_cancelled(void *blocked) {
+    doing_abandon();
+    (void)signals_mask(*(const signal_set *)blocked);
+}
+
 int wait_for_lock(struct target *target, int fd, struct sidecar_id id, int operation,
                   uint64_t until, int *ret_fd) {
     struct wait wait = {
         .target = target, .fd = fd, .id = id, .operation = operation, .until = until};
     target->waited = true;
     target->why[0] = '\0';
-    signal_set blocked = signals_mask(SIGNALS_ALL);
+    signal_set blocked = doing_hold_signals();
     uint64_t start = clock_now();
-    int r = wait_blocked(&wait, ret_fd, blocked);
+    int r;
+    doing_wait(true);
+    pthread_cleanup_push(wait_is_cancelled, &blocked);
+    r = wait_blocked(&wait, ret_fd, blocked);
+    pthread_cleanup_pop(0);
+    doing_wait(false);
     target->wait_time += clock_now() - start;
-    (void)signals_mask(blocked);
+    doing_let_signals_in(blocked);
     return r;
 }

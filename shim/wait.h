@@ -23,4 +23,7 @@ enum waited {
 int wait_for_lock(struct target *target, int fd, struct sidecar_id id, int operation,
                   uint64_t until, int *ret_fd);
 
+/* This thread has got a lock: others of the process that wait for it share it. */
+void wait_wake(void);
+
 #endif

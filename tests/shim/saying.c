@@ -211,3 +211,35 @@ Test(saying, debug_tells_each_decision) {
     cr_expect_eq(count("other.txt"), 0);
     (void)puppet_end(puppet);
 }
+
+/* C6: a child of vfork shares our memory, but not our descriptor 2. */
+Test(saying, a_vforked_child_redirects_its_own_stderr_only) {
+    struct stranger stranger = stranger_locks("a.csv", LOCK_EX);
+    struct puppet *puppet = puppet_start("*.csv timeout=0", NULL);
+    cr_assert_eq(puppet_call(puppet, "open err 02102 0666"), 3);
+    cr_assert_eq(puppet_call(puppet, "dup2 3 2"), 2);
+    cr_assert_eq(puppet_call(puppet, "vfork_replace 2 /dev/null"), 0);
+    cr_expect_eq(puppet_call(puppet, "open a.csv 2"), -1);
+    cr_expect(strstr(file_content("err"), "autolock: cannot lock "), "%s", file_content("err"));
+    /* And a program that has closed its stderr writes data there. */
+    cr_assert_eq(puppet_call(puppet, "close 2"), 0);
+    cr_assert_eq(puppet_call(puppet, "open out 02102 0666"), 2);
+    cr_assert_eq(puppet_call(puppet, "vfork_dup2 1 2"), 0);
+    cr_expect_eq(puppet_call(puppet, "open a.csv 2"), -1);
+    cr_expect_str_eq(file_content("out"), "");
+    stranger_leaves(stranger);
+    (void)puppet_end(puppet);
+}
+
+/* Descriptor 2 is a data file that we have no hold of: the holder waits for us. */
+Test(saying, nothing_in_a_data_file_without_a_hold) {
+    put_file("d.csv", "");
+    struct stranger stranger = stranger_locks("a.csv", LOCK_EX);
+    cr_expect_neq(run_shell(NULL, "flock -o d.csv.lock env LD_PRELOAD=" TEST_PRELOAD
+                                  " AUTOLOCK_PATTERNS='d.csv:a.csv timeout=50ms' "
+                                  "sh -c 'exec 2>>d.csv; : >>a.csv'"),
+                  0);
+    stranger_leaves(stranger);
+    cr_expect(strstr(file_content("d.csv"), "cannot create a.csv"), "%s", file_content("d.csv"));
+    cr_expect_not(strstr(file_content("d.csv"), "autolock"), "%s", file_content("d.csv"));
+}

@@ -26,6 +26,7 @@ extern const struct command file_commands[];
 extern const struct command process_commands[];
 extern const struct command wait_commands[];
 extern const struct command way_commands[];
+extern const struct command thread_commands[];
 
 /* What a program that the puppet has spawned does (puppet_ways.c). */
 int be_spawned(char **arguments);

@@ -39,7 +39,7 @@ static long do_alarm_open(void) {
 static struct opener {
     pthread_t thread;
     char path[256];
-    int flags, type, error;
+    int flags, type, state, error;
 } openers[THREADS];
 static int opener_count;
 
@@ -49,6 +49,7 @@ static void *open_in_thread(void *data) {
     if (opener->type >= 0) {
         pthread_setcanceltype(opener->type, &before);
     }
+    pthread_setcancelstate(opener->state, &before);
     errno = 0;
     long result = open(opener->path, opener->flags, 0666);
     opener->error = errno;
@@ -56,13 +57,20 @@ static void *open_in_thread(void *data) {
 }
 
 /* open_thread PATH FLAGS [CANCEL TYPE]: its number. */
-static long do_open_thread(void) {
+static long start_opener(int state) {
     struct opener *opener = &openers[opener_count];
     snprintf(opener->path, sizeof(opener->path), "%s", words[1]);
     opener->flags = (int)number(2);
     opener->type = words[3] ? (int)number(3) : -1;
+    opener->state = state;
     int error = pthread_create(&opener->thread, NULL, open_in_thread, opener);
     return error ? -1 : opener_count++;
+}
+static long do_open_thread(void) {
+    return start_opener(PTHREAD_CANCEL_ENABLE);
+}
+static long do_open_uncancelled(void) {
+    return start_opener(PTHREAD_CANCEL_DISABLE);
 }
 /* join_thread NUMBER: what its open returned, with its errno as the text; -8 when
  * it was cancelled. */
@@ -130,8 +138,8 @@ static long do_no_pending_signals(void) {
 }
 
 const struct command wait_commands[] = {
-    COMMAND(alarm_open),    COMMAND(open_thread),     COMMAND(join_thread),
-    COMMAND(cancel_thread), COMMAND(thread_close_on), COMMAND(block_signals),
-    COMMAND(mask),          COMMAND(timers),          COMMAND(no_pending_signals),
-    {NULL, NULL},
+    COMMAND(open_uncancelled),   COMMAND(alarm_open),    COMMAND(open_thread),
+    COMMAND(join_thread),        COMMAND(cancel_thread), COMMAND(thread_close_on),
+    COMMAND(block_signals),      COMMAND(mask),          COMMAND(timers),
+    COMMAND(no_pending_signals), {NULL, NULL},
 };

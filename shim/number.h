@@ -1,0 +1,15 @@
+/*
+ * Which numbers hidden descriptors have (hidden.h): never one that is in use.
+ * Thread- and signal-safe; errno untouched.
+ */
+#ifndef AUTOLOCK_NUMBER_H
+#define AUTOLOCK_NUMBER_H
+
+/* Duplicates `from`, close-on-exec, to a number that is in nobody's way. Returns
+ * it or a negative errno value. */
+int number_high(int from);
+
+/* The same to one that says whom it serves: 0 to 2. -EMFILE when none is free. */
+int number_at_place(int from, int program_fd);
+
+#endif
