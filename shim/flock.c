@@ -46,16 +46,31 @@ static bool join_own_hold(int fd, struct sidecar_id id, int operation) {
     return true;
 }
 
-static void remember(int fd, struct sidecar_id id, int operation) {
-    table_word before;
+/* The program has locked it itself. What has a twin keeps that: it is a data
+ * file, of which the lock on the file is no business of ours. */
+static void remember(int fd, table_word word, struct sidecar_id id, int operation) {
     enum table_mode mode = operation == LOCK_EX ? MODE_EXCLUSIVE : MODE_SHARED;
-    (void)table_put(fd, TABLE_PROGRAM, mode, TABLE_NOBODY, id, &before);
+    if (table_kind(word) != TABLE_DATA) {
+        (void)table_change(fd, word, TABLE_PROGRAM, mode, TABLE_NOBODY, id);
+    }
+}
+
+/* Whether fd is an open data file, which keeps its hold when the program unlocks
+ * it; not a sidecar that was given a reference. */
+static bool is_data_file(int fd, table_word word) {
+    struct sidecar_id sidecar, own;
+    int twin = table_other(word);
+    return table_kind(word) == TABLE_DATA && identify(fd, &own) &&
+           table_id(twin, table_get(twin), &sidecar) && !sidecar_same(own, sidecar);
 }
 
 /* The program gives its own lock back: what we shared of it is gone too. */
 static void unlocked(int fd, table_word word) {
     struct sidecar_id id, other;
     bool was_program = table_kind(word) == TABLE_PROGRAM && table_id(fd, word, &id);
+    if (is_data_file(fd, word)) {
+        return;
+    }
     reference_drop(fd, word);
     if (!was_program) {
         return;
@@ -150,7 +165,7 @@ int wrap_flock(int fd, int operation) {
         result = waited == WAITED_LOCKED ? 0 : real.flock(fd, operation);
     }
     if (result == 0) {
-        remember(fd, id, kind);
+        remember(fd, word, id, kind);
         errno = saved;
     }
     return result;
