@@ -135,6 +135,13 @@ static const char *read_options(struct reader *reader, struct rule *rule, struct
     return NULL;
 }
 
+/* A shell would have put the directory there; nobody does it here. */
+static const char *home_fault(const char *pattern) {
+    return pattern[0] == '~' && pattern[1] == '/'
+               ? "~ is not known here; write the whole path, or \\~ for a directory of that name"
+               : NULL;
+}
+
 /*
  * Reads one rule that begins with `first` and adds it. Returns 0, -EINVAL with
  * what is wrong with which word, or -ENOSPC.
@@ -154,7 +161,10 @@ static int read_rule(struct rule_set *set, struct reader *reader, struct word fi
     pattern[length] = '\0';
     rule.pattern = pattern;
 
-    const char *what = pattern_fault(pattern);
+    const char *what = home_fault(pattern);
+    if (!what) {
+        what = pattern_fault(pattern);
+    }
     if (!what) {
         what = read_options(reader, &rule, &word);
     }

@@ -50,6 +50,8 @@ Test(config_rules, lines_words_and_comments) {
         {RULES_FILE, "# *.csv\n*.tsv # nested=x\n", "*.tsv", 0},
         {RULES_FILE, "*.csv timeout=5s#\n", "", 1},
         {RULES_FILE, "a#b\n", "a#b", 0},
+        {RULES_FILE, "~/x\n!~/x\n", "", 2},
+        {RULES_FILE, "\\~/x\n~x\n*~\n~\n", "\\~/x|~x|*~|~", 0},
         {RULES_FILE, "\\#b\n", "\\#b", 0},
         {RULES_FILE, "*.csv\r\n!x.csv\r\n\r\n", "*.csv|!x.csv", 0},
         {RULES_FILE, "*.csv timeout=5s\r\n", "*.csv", 0},
