@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <string.h>
 
+#include "config/walk.h"
 #include "lib/sys_linux.h"
 
 #define LINKS_MAX 40 /* path_resolution(7) */
@@ -73,7 +74,7 @@ static ssize_t read_directory_path(struct canonical *c) {
         length = read_link(AT_FDCWD, link, c->path, sizeof(c->path));
     }
     if (length < 0) {
-        return length == -ENOENT || length == -ENOTDIR ? -EOPNOTSUPP : length;
+        return length == -ENAMETOOLONG ? -ERANGE : -EOPNOTSUPP;
     }
     bool gone = c->path[0] != '/' || was_removed(c->directory, c->path, (size_t)length);
     return gone ? -ENOENT : length;
@@ -149,7 +150,7 @@ static int finish(struct canonical *c, const char *name) {
         c->path[length++] = '/';
     }
     if (length + name_size > sizeof(c->path)) {
-        return -ENAMETOOLONG;
+        return -ERANGE;
     }
     memcpy(c->path + length, name, name_size);
     c->name = c->path + length;
@@ -204,6 +205,10 @@ int canonical_resolve(int dirfd, const char *path, bool follow, struct canonical
     }
     memcpy(ret->scratch, path, length + 1);
     int r = resolve(ret, dirfd, follow);
+    if (r == -EOPNOTSUPP) {
+        canonical_done(ret);
+        r = walk_resolve(dirfd, path, follow, ret);
+    }
     if (r < 0) {
         canonical_done(ret);
     }

@@ -2,10 +2,9 @@
  * Which file a name leads to: its directory and its canonical path.
  *
  * The directory is opened with O_PATH and its path read back from
- * /proc/thread-self/fd, so that links, "..", bind mounts and directories that
- * may not be searched from the root are the kernel's business. A link in the
- * last component is followed by its text, at most 40 times, as in
- * path_resolution(7).
+ * /proc/thread-self/fd (without /proc: walk.h), so that links, "..", bind mounts and directories
+ * that may not be searched from the root are the kernel's business. A link in the last component is
+ * followed by its text, at most 40 times, as in path_resolution(7).
  *
  * No allocation; errno untouched; safe in signal handlers and after fork. Uses
  * CANONICAL_SIZE bytes of the caller's memory and about 500 of stack.
@@ -37,8 +36,8 @@ struct canonical {
  * On success the caller owns ret->directory. On failure ret->directory is -1
  * and nothing is open: returns what open(2) would fail with (-ENOENT, -EACCES,
  * -ENOTDIR, -ELOOP, -ENAMETOOLONG, -EMFILE, ...), -ENOENT also where the
- * directory has been removed or has no path here, or -EOPNOTSUPP where /proc is
- * not mounted.
+ * directory has been removed or has no path here; -ERANGE where the canonical path
+ * is too long for us; -EOPNOTSUPP where it takes /proc, which is not mounted.
  */
 int canonical_resolve(int dirfd, const char *path, bool follow, struct canonical *ret);
 

@@ -144,6 +144,17 @@ static inline ssize_t sys_read(int fd, void *ret, size_t size) {
     return (ssize_t)SYS_CALL(SYS_read, fd, ret, size, 0, 0, 0);
 }
 
+/* lseek to the end. 0 or an errno value. */
+static inline int sys_seek_end(int fd) {
+#ifdef SYS__llseek
+    int64_t at;
+    return (int)SYS_CALL(SYS__llseek, fd, 0, 0, &at, SEEK_END, 0);
+#else
+    long r = SYS_CALL(SYS_lseek, fd, 0, SEEK_END, 0, 0, 0);
+    return r < 0 ? (int)r : 0;
+#endif
+}
+
 static inline ssize_t sys_write(int fd, const void *data, size_t size) {
     return (ssize_t)SYS_CALL(SYS_write, fd, data, size, 0, 0, 0);
 }

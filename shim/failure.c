@@ -15,15 +15,14 @@ static int may(int directory, const char *name, int access) {
 }
 
 int failure_before_wait(const struct target *target, bool exclusive) {
-    if (!target->exists) {
-        return 0; /* whether it may be made the directory says, to both files */
-    }
     int access = R_OK;
     if (exclusive) {
         access = target->wants_read ? R_OK | W_OK : W_OK;
     }
-    int r = target->changes_name ? may(target->where.directory, ".", W_OK | X_OK)
-                                 : may(target->where.directory, target->where.name, access);
+    /* Making a file, or changing a name, is the directory's to allow. */
+    int r = target->changes_name || !target->exists
+                ? may(target->where.directory, ".", W_OK | X_OK)
+                : may(target->where.directory, target->where.name, access);
     if (r == -EACCES || r == -EROFS || r == -EPERM) {
         return r - OWN_ERROR;
     }

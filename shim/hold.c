@@ -296,9 +296,10 @@ void hold_drop(int twin) {
     }
 }
 
-int hold_keep(struct target *target, int twin) {
+int hold_keep(struct target *target, int twin, int *ret_kept) {
     table_word word = table_get(twin);
     struct sidecar_id id;
+    *ret_kept = -1;
     if (!table_id(twin, word, &id) ||
         (hidden_find_marked(id, TABLE_KEPT) >= 0 && !start_config.observe)) {
         return 0; /* none was taken, or it is kept already */
@@ -307,8 +308,16 @@ int hold_keep(struct target *target, int twin) {
     if (kept < 0) {
         return failure_decide(target, true, kept);
     }
-    hidden_mark(kept, TABLE_KEPT);
+    *ret_kept = kept;
     return 0;
+}
+
+void hold_kept(int kept, bool succeeded) {
+    if (kept >= 0 && succeeded) {
+        hidden_mark(kept, TABLE_KEPT);
+    } else {
+        hold_drop(kept);
+    }
 }
 
 /* Whether what it served is closed, or about to be: a thread that is not here

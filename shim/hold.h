@@ -34,9 +34,12 @@ bool hold_settle(int twin, struct sidecar_id id, bool exclusive);
 /* Gives back what no reference got. -1 is allowed. */
 void hold_drop(int twin);
 
-/* Keeps this hold to the end of the process (hold=process); -1 is allowed. 0, or
- * the negative errno value that the open fails with. */
-int hold_keep(struct target *target, int twin);
+/* Prepares to keep this hold to the end of the process (hold=process); -1 is
+ * allowed. 0, or the negative errno value that the open fails with. What comes
+ * back in *ret_kept (-1 where nothing more need be done) goes to hold_kept, which
+ * keeps it if the call has succeeded, and else gives it back. */
+int hold_keep(struct target *target, int twin, int *ret_kept);
+void hold_kept(int kept, bool succeeded);
 
 /* In the child of a fork: other threads, if there were any, and what they had in
  * hand, are not here; holds with inherit=none stay with the parent. */

@@ -13,7 +13,9 @@ static bool follows_links(const struct naming_name *name) {
     return name->role == NAMING_CUT;
 }
 
-static void release(struct naming_name *name) {
+static void release(struct naming_name *name, bool succeeded) {
+    hold_kept(name->kept, succeeded);
+    name->kept = -1;
     hold_drop(name->twin);
     name->twin = -1;
     if (name->target) {
@@ -23,14 +25,14 @@ static void release(struct naming_name *name) {
     }
 }
 
-static void release_all(struct naming_name *names, int count) {
+static void release_all(struct naming_name *names, int count, bool succeeded) {
     for (int i = 0; i < count; i++) {
-        release(&names[i]);
+        release(&names[i], succeeded);
     }
 }
 
-void naming_end(struct naming_name *names, int count) {
-    release_all(names, count);
+void naming_end(struct naming_name *names, int count, bool succeeded) {
+    release_all(names, count, succeeded);
     doing_end();
 }
 
@@ -53,7 +55,7 @@ static int look(struct naming_name *name) {
 
 static int find(struct naming_name *name) {
     name->target = NULL;
-    name->twin = -1;
+    name->twin = name->kept = -1;
     if (name->role != NAMING_CUT && !target_may_match(name->path)) {
         return 0;
     }
@@ -63,7 +65,7 @@ static int find(struct naming_name *name) {
     }
     int r = look(name);
     if (r <= 0) {
-        release(name);
+        release(name, false);
     }
     return r;
 }
@@ -73,13 +75,13 @@ static int take(struct naming_name *name) {
     int r = target_prepare(target);
     if (r < 0) {
         r = failure_decide(target, true, r);
-        release(name);
+        release(name, false);
         return r;
     }
     r = hold_take(target, true, &name->twin);
     /* With hold=process what goes is not kept: there is nothing left to hold. */
     if (r == 0 && target->rule->options.hold == HOLD_PROCESS && name->role != NAMING_GOES) {
-        r = hold_keep(target, name->twin);
+        r = hold_keep(target, name->twin, &name->kept);
     }
     return r;
 }
@@ -124,14 +126,14 @@ static int begin_once(struct naming_name *names, int count) {
 int naming_begin(struct naming_name *names, int count) {
     for (int i = 0; i < count; i++) {
         names[i].target = NULL;
-        names[i].twin = -1;
+        names[i].twin = names[i].kept = -1;
     }
     doing_begin(&names->doing, false);
     int r = 1;
     for (int i = 0; r == 1 && i < ATTEMPTS; i++) {
         r = begin_once(names, count);
         if (r != 0) {
-            release_all(names, count);
+            release_all(names, count, false);
         }
     }
     if (r != 0) {

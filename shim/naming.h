@@ -7,7 +7,7 @@
  *     int r = naming_begin(names, 1);
  *     if (r == 0) {
  *         result = real.unlinkat(naming_directory(&names[0]), naming_path(&names[0]), 0);
- *         naming_end(names, 1);
+ *         naming_end(names, 1, result == 0);
  *     }
  *
  * Only existing regular files are locked, directories and links are not. A name
@@ -36,13 +36,14 @@ struct naming_name {
     /* Private. */
     struct target *target;
     int twin;
+    int kept;
     struct doing doing;
 };
 
 /* Returns 0, whether or not something is locked: make the call, then
  * naming_end. Or the negative errno value that the call fails with. */
 int naming_begin(struct naming_name *names, int count);
-void naming_end(struct naming_name *names, int count);
+void naming_end(struct naming_name *names, int count, bool succeeded);
 
 /* How to call the file in between: relative to the directory that was looked
  * at, where it is locked. */

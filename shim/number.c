@@ -69,7 +69,10 @@ int number_high(int from) {
     for (int low = limit / 2; fd < 0 && low > HIDDEN_STDIO; low /= 2) {
         fd = sys_fcntl(from, F_DUPFD_CLOEXEC, low);
     }
-    return fd;
+    if (fd == -EINVAL) { /* the limit is no number itself, and there is no other */
+        fd = sys_fcntl(from, F_DUPFD_CLOEXEC, HIDDEN_STDIO);
+    }
+    return fd == -EINVAL ? -EMFILE : fd;
 }
 
 /* A duplicate at a number that says whom it serves. Never onto a number that

@@ -113,7 +113,7 @@ static enum opening_way begin_once(struct opening *opening, bool *ret_again) {
         return OPENING_FAILED;
     }
     if (options->hold == HOLD_PROCESS && !opening->for_child) {
-        r = hold_keep(target, opening->twin);
+        r = hold_keep(target, opening->twin, &opening->kept);
         if (r < 0) {
             hold_drop(opening->twin);
             target_done(target);
@@ -125,7 +125,7 @@ static enum opening_way begin_once(struct opening *opening, bool *ret_again) {
 
 enum opening_way opening_begin(struct opening *opening) {
     opening->target = NULL;
-    opening->twin = -1;
+    opening->twin = opening->kept = -1;
     if (!opening->path || is_never_locked(opening->flags) || !*last_component(opening->path)) {
         return OPENING_PLAIN;
     }
@@ -154,9 +154,15 @@ enum opening_way opening_begin(struct opening *opening) {
     return way;
 }
 
-/* openat2 refuses what open ignores, and some sandboxes refuse openat2. */
-bool opening_openat2_cannot(int r) {
-    return r == -EINVAL || r == -ENOSYS || r == -EPERM || r == -E2BIG;
+/*
+ * Whether the answer of openat2 is the one that open would give. It refuses what
+ * open ignores (EINVAL), and a sandbox may refuse it with whatever error it likes.
+ * So only what many programs meet all the time is believed, and what says that
+ * there has been a wait; in all other cases the call is made that was meant.
+ */
+bool opening_openat2_settles(int r) {
+    return r >= 0 || r == -ENOENT || r == -ENOTDIR || r == -EEXIST || r == -EISDIR || r == -EINTR ||
+           r == -EAGAIN;
 }
 
 static int open_without_links(int dirfd, const char *path, int flags, mode_t mode) {
@@ -202,7 +208,7 @@ int opening_try(const struct opening *opening) {
     int type = cancelling_begin(); /* a FIFO may have to be waited for */
     int r = open_without_links(opening->dirfd, path, opening->flags, opening->mode);
     cancelling_end(type);
-    if (r == -ELOOP || opening_openat2_cannot(r)) {
+    if (!opening_openat2_settles(r)) {
         return OPENING_LOOK;
     }
     opening_plain(r);
@@ -243,7 +249,7 @@ static int open_locked(const struct opening *opening) {
         r = open_without_links(target->where.directory, target->where.name, opening->flags,
                                opening->mode);
     }
-    if (!opening_openat2_cannot(r)) {
+    if (opening_openat2_settles(r) || r == -ELOOP) {
         return r;
     }
     int saved = errno;
@@ -254,8 +260,14 @@ static int open_locked(const struct opening *opening) {
     return r;
 }
 
+const char *opening_name(const struct opening *opening, struct text *room) {
+    return target_name(opening->target, opening->path, room);
+}
+
 void opening_bind(struct opening *opening, int fd) {
     bool before = table_settle();
+    hold_kept(opening->kept, fd >= 0);
+    opening->kept = -1;
     if (fd < 0) {
         hold_drop(opening->twin);
     } else {

@@ -21,6 +21,7 @@
 
 #include "shim/doing.h"
 #include "shim/target.h"
+#include "shim/text.h"
 
 struct opening {
     int dirfd;
@@ -31,6 +32,7 @@ struct opening {
     /* Private, until opening_finish or opening_bind. */
     struct target *target;
     int twin;
+    int kept; /* what hold=process keeps once the file is open; -1 */
     int error;
     int cancel_state;
     struct doing doing;
@@ -57,8 +59,9 @@ enum opening_way opening_begin(struct opening *opening);
 #define OPENING_LOOK (-0x10000)
 int opening_try(const struct opening *opening);
 
-/* Whether openat2 has refused what open ignores, or is not to be had. */
-bool opening_openat2_cannot(int r);
+/* Whether what openat2 has returned is what open would, and not a refusal of
+ * openat2 itself or of what open ignores: then the call has been made. */
+bool opening_openat2_settles(int r);
 
 /* After a plain open: the number (or -1) may be one that we knew. */
 void opening_plain(int fd);
@@ -72,7 +75,9 @@ int opening_finish(struct opening *opening);
  * where the open goes on without one. */
 int opening_keep(struct opening *opening);
 
-/* As opening_finish, for a file that the caller has opened itself, or not (fd -1). */
+/* As opening_finish, for a file that the caller has opened itself, or not (fd -1);
+ * and by what name to do so (target_name). */
+const char *opening_name(const struct opening *opening, struct text *room);
 void opening_bind(struct opening *opening, int fd);
 
 #endif

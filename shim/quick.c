@@ -126,8 +126,7 @@ static int open_data(const struct opening *opening, const struct place *place) {
                                .mode = opening->flags & O_CREAT ? opening->mode & 07777 : 0,
                                .resolve = SYS_RESOLVE_NO_SYMLINKS};
     int r = sys_openat2(place->directory, place->name, &how);
-    bool look = r == -ELOOP || opening_openat2_cannot(r);
-    return look ? OPENING_LOOK : r;
+    return opening_openat2_settles(r) ? r : OPENING_LOOK;
 }
 
 static bool is_current(const struct place *place, int twin, struct sidecar_id id) {

@@ -70,7 +70,7 @@ static int rename_any(int from_directory, const char *from, int to_directory, co
                                 naming_directory(&names[1]), naming_path(&names[1]), flags);
     }
     int saved = errno;
-    naming_end(names, 2);
+    naming_end(names, 2, result == 0);
     errno = saved;
     return result;
 }
@@ -118,7 +118,7 @@ static int unlink_any(int directory, const char *path, real_unlink *call) {
     int result = name.target ? real.unlinkat(naming_directory(&name), naming_path(&name), 0)
                              : call(directory, path);
     int saved = errno;
-    naming_end(&name, 1);
+    naming_end(&name, 1, result == 0);
     errno = saved;
     return result;
 }

@@ -15,6 +15,13 @@
 #include "shim/start.h"
 #include "shim/wrap.h"
 
+/* glibc reads no more than so many characters of a mode, musl all. */
+#ifdef __GLIBC__
+#define MODE_LENGTH 7
+#else
+#define MODE_LENGTH SIZE_MAX
+#endif
+
 /* The flags of open(2) for a mode of fopen(3); -1 for one that libc is to
  * refuse itself. */
 static int flags_of(const char *mode) {
@@ -32,22 +39,46 @@ static int flags_of(const char *mode) {
     default:
         return -1;
     }
-    for (mode++; *mode && *mode != ','; mode++) {
-        if (*mode == '+') {
+    for (size_t i = 1; i < MODE_LENGTH && mode[i]; i++) {
+        if (mode[i] == '+') {
             flags = (flags & ~O_ACCMODE) | O_RDWR;
-        } else if (*mode == 'x') {
+        } else if (mode[i] == 'x') {
             flags |= O_EXCL;
-        } else if (*mode == 'e') {
+        } else if (mode[i] == 'e') {
             flags |= O_CLOEXEC;
         }
     }
     return flags;
 }
 
-/* glibc's fdopen knows neither "m" (map the file) nor ",ccs=" (a character
- * set) as fopen does. */
+/* The mode of fdopen(3) that makes the same stream of the open file. Not the
+ * one that fopen was given: glibc's fdopen reads fewer characters of it. */
+static const char *fdopen_mode(int flags) {
+    bool both = (flags & O_ACCMODE) == O_RDWR;
+    if (flags & O_APPEND) {
+        return both ? "a+" : "a";
+    }
+    return both ? "r+" : (flags & O_ACCMODE) == O_WRONLY ? "w" : "r";
+}
+
+/* glibc's fdopen knows neither "m" (map the file) nor "c" (no cancellation) nor
+ * ",ccs=" (a character set) as fopen does. */
 static bool needs_fopen(const char *mode) {
-    return strchr(mode, 'm') || strchr(mode, ',');
+    return strchr(mode, 'm') || strchr(mode, 'c') || strchr(mode, ',');
+}
+
+/* glibc's fopen begins at the end of a file that it only appends to, where
+ * ftell says so before anything is written. Returns 0 or an errno value. */
+static int seek_as_fopen(int fd, int flags) {
+#ifdef __GLIBC__
+    if (flags & O_APPEND && (flags & O_ACCMODE) == O_WRONLY) {
+        int r = sys_seek_end(fd);
+        return r == -ESPIPE ? 0 : r;
+    }
+#else
+    (void)fd, (void)flags;
+#endif
+    return 0;
 }
 
 /* fileno without its error for streams that have no descriptor. */
@@ -58,10 +89,11 @@ static int number_of(FILE *stream) {
     return fd;
 }
 
-static FILE *stream_of(int fd, const char *mode) {
-    FILE *stream = real.fdopen(fd, mode);
+static FILE *stream_of(int fd, int flags) {
+    int r = seek_as_fopen(fd, flags);
+    FILE *stream = r < 0 ? NULL : real.fdopen(fd, fdopen_mode(flags));
     if (!stream) {
-        int saved = errno;
+        int saved = r < 0 ? -r : errno;
         table_word word = table_get(fd);
         (void)real.close(fd);
         reference_drop(fd, word);
@@ -85,7 +117,8 @@ static FILE *fail_with(int error) {
 
 static FILE *fopen_locked(struct opening *opening, const char *mode, real_fopen *call) {
     if (needs_fopen(mode)) {
-        FILE *stream = call(opening->path, mode);
+        TEXT(name, TARGET_NAME_SIZE);
+        FILE *stream = call(opening_name(opening, &name), mode);
         int saved = errno;
         opening_bind(opening, number_of(stream));
         errno = saved;
@@ -95,7 +128,7 @@ static FILE *fopen_locked(struct opening *opening, const char *mode, real_fopen 
     if (fd == OPENING_LOOK) {
         return fopen_plain(opening->path, mode, call);
     }
-    return fd < 0 ? fail_with(-fd) : stream_of(fd, mode);
+    return fd < 0 ? fail_with(-fd) : stream_of(fd, opening->flags);
 }
 
 static FILE *fopen_any(const char *path, const char *mode, real_fopen *call) {
@@ -106,7 +139,7 @@ static FILE *fopen_any(const char *path, const char *mode, real_fopen *call) {
     struct opening opening = {.dirfd = AT_FDCWD, .path = path, .flags = flags, .mode = 0666};
     int fd = needs_fopen(mode) ? OPENING_LOOK : opening_try(&opening);
     if (fd >= 0) {
-        return stream_of(fd, mode);
+        return stream_of(fd, flags);
     }
     if (fd != OPENING_LOOK) {
         return fail_with(-fd);
@@ -186,8 +219,9 @@ static FILE *freopen_any(const char *path, const char *mode, FILE *stream, real_
         return fail_with(opening.error);
     }
     case OPENING_LOCKED: {
+        TEXT(name, TARGET_NAME_SIZE);
         table_word word = table_get(fd);
-        FILE *result = call(path, mode, stream);
+        FILE *result = call(path ? opening_name(&opening, &name) : NULL, mode, stream);
         int saved = errno;
         int number = number_of(result);
         if (number != fd) {

@@ -3,10 +3,13 @@
 #include <errno.h>
 #include <string.h>
 
+#include "config/pattern.h"
 #include "shim/hidden.h"
 #include "shim/say.h"
 #include "shim/scratch.h"
 #include "shim/start.h"
+
+#define LINKS_MAX 40 /* path_resolution(7) */
 
 static const struct sidecar_id NO_ID;
 
@@ -25,6 +28,87 @@ static void say_cannot_tell(const char *path, int error) {
     say(&line);
 }
 
+/* Whether a rule may mean the path, as far as that can be said of it alone: by
+ * its last component, and if the rule begins with a directory, that is there.
+ * room->path is overwritten. */
+static bool may_be_meant(const char *path, struct canonical *room) {
+    const char *slash = strrchr(path, '/');
+    const char *name = slash ? slash + 1 : path;
+    for (size_t i = 0; i < start_config.rules.count; i++) {
+        const struct rule *rule = &start_config.rules.rules[i];
+        struct sys_stat stat;
+        if (rule->exclude || !pattern_may_match_name(rule->pattern, name, strlen(name))) {
+            continue;
+        }
+        int length = rules_literal_directory(rule, room->path, sizeof(room->path));
+        if (length <= 0 || sys_stat(AT_FDCWD, room->path, 0, &stat) != -ENOENT) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* The same for what it leads to through links; room->scratch is overwritten too. */
+static bool may_lead_to_meant(int dirfd, const char *path, bool follow, struct canonical *room) {
+    char *at = room->scratch;
+    size_t length = strnlen(path, sizeof(room->scratch));
+    if (length == sizeof(room->scratch)) {
+        return true;
+    }
+    memcpy(at, path, length + 1);
+    for (int i = 0; i < LINKS_MAX; i++) {
+        if (may_be_meant(at, room)) {
+            return true;
+        }
+        ssize_t text = follow ? sys_readlinkat(dirfd, at, room->path, sizeof(room->path)) : -1;
+        if (text < 0) {
+            return false;
+        }
+        const char *slash = room->path[0] == '/' ? NULL : strrchr(at, '/');
+        size_t kept = slash ? (size_t)(slash + 1 - at) : 0;
+        if (kept + (size_t)text >= sizeof(room->scratch)) {
+            return true;
+        }
+        memcpy(at + kept, room->path, (size_t)text);
+        at[kept + (size_t)text] = '\0';
+    }
+    return true;
+}
+
+/* Whether an open would meet this error as well, so that it is for the program. */
+static bool open_fails_too(int error) {
+    int fd = sys_openat(AT_FDCWD, "/", O_PATH | O_CLOEXEC, 0);
+    if (fd >= 0) {
+        (void)sys_close(fd);
+    }
+    return fd == error;
+}
+
+/* What it means that the path could not be resolved: 0 where the call that was
+ * meant will fail as well, or no rule can mean the file. */
+static int cannot_resolve(int dirfd, const char *path, bool follow, int error,
+                          struct canonical *room) {
+    switch (error) {
+    case -EOPNOTSUPP:
+    case -ERANGE:
+        break;
+    case -EMFILE:
+    case -ENFILE:
+    case -ENOMEM: /* we need more at once than it does */
+        if (open_fails_too(error)) {
+            return 0;
+        }
+        break;
+    default: /* or a magic link to what has no name (a pipe) */
+        return 0;
+    }
+    if (!may_lead_to_meant(dirfd, path, follow, room)) {
+        return 0;
+    }
+    say_cannot_tell(path, error);
+    return error == -ERANGE ? -ENAMETOOLONG : error;
+}
+
 int target_find(struct target *target, int dirfd, const char *path, bool follow) {
     target->where.directory = -1;
     target->rule = NULL;
@@ -33,14 +117,8 @@ int target_find(struct target *target, int dirfd, const char *path, bool follow)
     target->wait_time = 0;
     target->why[0] = '\0';
     int r = canonical_resolve(dirfd, path, follow, &target->where);
-    if ((r == -EOPNOTSUPP || r == -ENAMETOOLONG) && target_may_match(path)) {
-        say_cannot_tell(path, r);
-        return r;
-    }
     if (r < 0) {
-        /* A magic link to what has no name (a pipe), or an error that the real
-         * function meets as well. */
-        return 0;
+        return cannot_resolve(dirfd, path, follow, r, &target->where);
     }
     target->rule = rules_decide(&start_config.rules, target->where.path);
     return target->rule && !target->rule->exclude && !target->where.is_link && *target->where.name;
@@ -97,6 +175,21 @@ bool target_leads_elsewhere(const struct target *target, int dirfd, const char *
     }
     scratch_put(now);
     return elsewhere;
+}
+
+const char *target_name(const struct target *target, const char *path, struct text *room) {
+    struct sys_stat stat;
+    if (target->where.via_proc) {
+        return path; /* a magic link: the file itself, whatever its name is now */
+    }
+    text_put(room, "/proc/thread-self/fd/");
+    text_put_number(room, (uint64_t)(unsigned)target->where.directory, 10);
+    if (sys_stat(AT_FDCWD, room->start, 0, &stat) < 0) {
+        return path; /* /proc is not mounted */
+    }
+    text_put(room, "/");
+    text_put(room, target->where.name);
+    return room->start;
 }
 
 void target_done(struct target *target) {

@@ -16,6 +16,7 @@
 #include "config/canonical.h"
 #include "config/rules.h"
 #include "lib/sys_linux.h"
+#include "shim/text.h"
 
 struct target {
     struct canonical where; /* where.directory is hidden (hidden.h) */
@@ -38,8 +39,8 @@ bool target_may_match(const char *path);
 /*
  * From the name to the file and the rule that decides. Returns 1 where the rule
  * locks what is called so (if it is a regular file: target_look); 0 where none
- * does, or the real call will fail as well; -EOPNOTSUPP or -ENAMETOOLONG where
- * the name may be one of a rule but the file cannot be told, which is said.
+ * does, or the real call will fail as well; an errno value where the name may be
+ * one of a rule but the file cannot be told, which is said.
  */
 int target_find(struct target *target, int dirfd, const char *path, bool follow);
 
@@ -53,6 +54,12 @@ int target_prepare(struct target *target);
 
 /* H1: after a wait the path may lead elsewhere. */
 bool target_leads_elsewhere(const struct target *target, int dirfd, const char *path, bool follow);
+
+/* A name for calls that take no directory: it leads to the file in the directory
+ * that was looked at, whatever `path` has come to lead to. It is in `room`
+ * (TARGET_NAME_SIZE bytes), or `path` itself where there is no other. */
+#define TARGET_NAME_SIZE 320
+const char *target_name(const struct target *target, const char *path, struct text *room);
 
 /* Closes what is open, prepared or not. */
 void target_done(struct target *target);

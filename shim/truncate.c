@@ -21,15 +21,6 @@ static bool may_lead_to_match(const char *path) {
     return target_may_match(path) || sys_readlinkat(AT_FDCWD, path, first, sizeof(first)) > 0;
 }
 
-static int call_below(const struct naming_name *name, int64_t length, real_truncate *call) {
-    TEXT(path, 320);
-    text_put(&path, "/proc/thread-self/fd/");
-    text_put_number(&path, (uint64_t)(unsigned)naming_directory(name), 10);
-    text_put(&path, "/");
-    text_put(&path, naming_path(name));
-    return call(path.start, length);
-}
-
 static int truncate_any(const char *path, int64_t length, real_truncate *call) {
     if (!shim_is_active() || !path || length < 0 || !may_lead_to_match(path)) {
         return call(path, length);
@@ -40,10 +31,10 @@ static int truncate_any(const char *path, int64_t length, real_truncate *call) {
         errno = -r;
         return -1;
     }
-    bool by_directory = name.target && !name.target->where.via_proc;
-    int result = by_directory ? call_below(&name, length, call) : call(path, length);
+    TEXT(room, TARGET_NAME_SIZE);
+    int result = call(name.target ? target_name(name.target, path, &room) : path, length);
     int saved = errno;
-    naming_end(&name, 1);
+    naming_end(&name, 1, result == 0);
     errno = saved;
     return result;
 }

@@ -39,7 +39,7 @@ extern int __fcntl(int fd, int command, ...);
 
 char text[8192];
 char *words[16];
-static FILE *streams[1024];
+static FILE *streams[1024], *newest;
 const char *program;
 
 long number(int i) {
@@ -50,8 +50,12 @@ static long remember(FILE *stream) {
     if (!stream) {
         return -1;
     }
-    streams[fileno(stream)] = stream;
+    newest = streams[fileno(stream)] = stream;
     return fileno(stream);
+}
+
+FILE *stream_at(long fd) {
+    return fd > 0 ? streams[fd] : newest;
 }
 
 static long do_open(void) {
@@ -343,7 +347,7 @@ static const struct command *find(const char *name) {
         }
     }
     const struct command *const more[] = {file_commands, process_commands, wait_commands,
-                                          way_commands, thread_commands};
+                                          way_commands, thread_commands, confined_commands};
     for (size_t i = 0; i < sizeof(more) / sizeof(more[0]); i++) {
         for (const struct command *command = more[i]; command->name; command++) {
             if (strcmp(name, command->name) == 0) {
