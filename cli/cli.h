@@ -75,11 +75,16 @@ int program_inspect(const char *command, const char *path);
  * caller frees *ret_path. -ENOENT where there is none. */
 int library_find(char **ret_path);
 
-/* Makes the value of LD_PRELOAD: `library` in front of `old` (NULL where it is
- * unset), or `old` alone where that names the same file already. The caller
- * frees *ret_value. -EINVAL when ld.so would divide the path of the library.
- * -EEXIST where another libautolock.so stands there: two would wait for each
- * other for ever. */
+/* Where LD_PRELOAD cannot hold the path of the library, since it has a blank in it,
+ * ld.so finds it by its name: the value of LD_LIBRARY_PATH, with the library's
+ * directory in front of `old` (NULL where it is unset), which the caller frees; NULL
+ * where nothing need be changed. -EINVAL when that cannot hold it either. */
+int library_search(const char *library, const char *old, char **ret_value);
+
+/* Makes the value of LD_PRELOAD: `library`, or its name (library_search), in front
+ * of `old` (NULL where it is unset), or `old` alone where that names the same file
+ * already. The caller frees *ret_value. -EEXIST where another libautolock.so stands there: two
+ * would wait for each other for ever. */
 int library_preload(const char *library, const char *old, char **ret_value);
 
 /* --- cleanup, as C's `with` --- */

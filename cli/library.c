@@ -56,16 +56,31 @@ static int judge_entry(const char *entry, const char *library) {
     return strcmp(slash + 1, LIBRARY_NAME) == 0 && access(entry, F_OK) == 0 ? -EEXIST : 0;
 }
 
-int library_preload(const char *library, const char *old, char **ret_value) {
-    if (strpbrk(library, " :"))
+int library_search(const char *library, const char *old, char **ret_value) {
+    *ret_value = NULL;
+    if (!strpbrk(library, " :;"))
+        return 0;
+    int length = (int)(strrchr(library, '/') - library);
+    if (memchr(library, ':', (size_t)length) || memchr(library, ';', (size_t)length))
         return -EINVAL;
-    bool present = false;
+    const char *rest = old ? old : "";
+    if (strncmp(rest, library, (size_t)length) == 0 && strchr(":", rest[length]))
+        return 0; /* it is the first already; "" ends like a colon */
+    if (asprintf(ret_value, "%.*s%s%s", length, library, *rest ? ":" : "", rest) < 0) {
+        *ret_value = NULL;
+        return -ENOMEM;
+    }
+    return 0;
+}
+
+int library_preload(const char *library, const char *old, char **ret_value) {
+    bool by_name = strpbrk(library, " :;"), present = false;
     _cleanup_free_ char *entries = strdup(old ? old : "");
     if (!entries)
         return -ENOMEM;
     char *rest = NULL;
     for (char *entry = strtok_r(entries, " :", &rest); entry; entry = strtok_r(NULL, " :", &rest)) {
-        int result = judge_entry(entry, library);
+        int result = by_name && strcmp(entry, LIBRARY_NAME) == 0 ? 1 : judge_entry(entry, library);
         if (result < 0)
             return result;
         present |= result == 1;
@@ -73,7 +88,8 @@ int library_preload(const char *library, const char *old, char **ret_value) {
     char *value = NULL;
     if (present)
         value = strdup(old);
-    else if (asprintf(&value, "%s%s%s", library, old && *old ? ":" : "", old ? old : "") < 0)
+    else if (asprintf(&value, "%s%s%s", by_name ? LIBRARY_NAME : library, old && *old ? ":" : "",
+                      old ? old : "") < 0)
         value = NULL;
     if (!value)
         return -ENOMEM;

@@ -73,6 +73,7 @@ static int read_rules(const char *command, bool *ret_off) {
 static int set_environment(void) {
     _cleanup_free_ char *library = NULL;
     _cleanup_free_ char *preload = NULL;
+    _cleanup_free_ char *search = NULL;
     int result = library_find(&library);
     if (result == -ENOENT) {
         complain("cannot find libautolock.so, neither beside this command nor in "
@@ -83,19 +84,23 @@ static int set_environment(void) {
         complain("cannot find libautolock.so: %s", strerror(-result));
         return STATUS_FAILURE;
     }
-    result = library_preload(library, getenv("LD_PRELOAD"), &preload);
+    result = library_search(library, getenv("LD_LIBRARY_PATH"), &search);
     if (result == -EINVAL) {
-        complain("cannot load '%s': LD_PRELOAD takes no path with a blank or a colon in it; "
+        complain("cannot load '%s': ld.so takes no path with a colon or a semicolon in it; "
                  "move it or install it elsewhere",
                  library);
         return STATUS_FAILURE;
     }
+    if (result == 0)
+        result = library_preload(library, getenv("LD_PRELOAD"), &preload);
     if (result == -EEXIST) {
         complain("LD_PRELOAD names another libautolock.so than '%s'; "
                  "the two would wait for each other, so take it out",
                  library);
         return STATUS_FAILURE;
     }
+    if (search && setenv("LD_LIBRARY_PATH", search, 1) < 0)
+        return out_of_memory();
     if (result < 0 || setenv("LD_PRELOAD", preload, 1) < 0 || setenv("AUTOLOCK_STRICT", "1", 1) < 0)
         return out_of_memory();
     return 0;

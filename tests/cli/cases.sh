@@ -12,11 +12,16 @@ if [ $# -ne 1 ] || [ ! -x "$1/autolock" ]; then
     exit 2
 fi
 build=$(cd "$1" && pwd -P) || exit 2
-# shellcheck disable=SC2034  # the tests use them
-autolock=$build/autolock library=$build/libautolock.so
 work=$(mktemp -d) || exit 2
 trap 'rm -rf "$work"' EXIT
 work=$(cd "$work" && pwd -P)
+if [[ $build == *[\ :]* ]]; then
+    # What LD_PRELOAD holds is written another way then, which has its own case.
+    mkdir "$work/build" && cp "$build/autolock" "$build/libautolock.so" "$work/build" || exit 2
+    build=$work/build
+fi
+# shellcheck disable=SC2034  # the tests use them
+autolock=$build/autolock library=$build/libautolock.so
 # Other users must get at the programs that the tests put here.
 chmod 755 "$work"
 cd "$work" || exit 2

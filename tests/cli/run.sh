@@ -89,10 +89,11 @@ expect 'the faulty one of two rules' 125 "AUTOLOCK_PATTERNS:2: *: 'nonsense=1'*"
 expect 'the second step by hand' 125 '*did not load*' "$autolock" run-loaded /bin/true true
 
 # The library where it is not, cannot be loaded, or cannot be named.
-mkdir alone broken 'with blank' prefix prefix/bin prefix/lib
+mkdir alone broken 'with blank' 'with:colon' prefix prefix/bin prefix/lib
 cp "$autolock" alone/
 cp "$autolock" broken/ && echo garbage >broken/libautolock.so
 cp "$autolock" "$library" 'with blank/'
+cp "$autolock" "$library" 'with:colon/'
 cp "$autolock" prefix/bin/ && cp "$library" prefix/lib/
 if "$autolock" run true && output=$(alone/autolock run true 2>&1); then
     skip 'the library is missing' 'one is installed where autolock looks as well'
@@ -101,8 +102,17 @@ else
 fi
 expect 'ld.so cannot load the library' 125 "*'echo' is not started: ld.so did not load*" \
     broken/autolock run echo started
-expect 'a blank in the path of the library' 125 '*blank or a colon*' \
-    'with blank/autolock' run echo started
+expect 'a blank in the path of the library' 0 '*libautolock.so*' \
+    'with blank/autolock' run grep -m1 -F "$work/with blank/libautolock.so" /proc/self/maps
+expect 'LD_LIBRARY_PATH is kept' 0 "$work/with blank:/no/where" \
+    env LD_LIBRARY_PATH=/no/where 'with blank/autolock' run printenv LD_LIBRARY_PATH
+expect 'a blank, and run within run' 0 "libautolock.so $work/with blank" \
+    'with blank/autolock' run 'with blank/autolock' run \
+    sh -c 'echo "$LD_PRELOAD $LD_LIBRARY_PATH"'
+expect 'without a blank LD_LIBRARY_PATH is not set' 1 '' \
+    env -u LD_LIBRARY_PATH "$autolock" run printenv LD_LIBRARY_PATH
+expect 'a colon in the path of the library' 125 '*a colon or a semicolon*' \
+    'with:colon/autolock' run echo started
 expect 'an install tree can be moved' 0 "$work/prefix/lib/libautolock.so" \
     prefix/bin/autolock run printenv LD_PRELOAD
 

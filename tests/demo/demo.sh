@@ -127,7 +127,8 @@ measure() {
 }
 
 without=() with=() # prefixes of the commands
-with=(env "LD_PRELOAD=$library" 'AUTOLOCK_PATTERNS=*.csv:*.txt')
+# Not the path in LD_PRELOAD, where a blank in it would divide it.
+with=(env "LD_LIBRARY_PATH=$build" LD_PRELOAD=libautolock.so 'AUTOLOCK_PATTERNS=*.csv:*.txt')
 bare_lost=0 kept_lost=0
 
 # row WORK TEXT: does the work twice, prints a line of the table.
@@ -138,7 +139,7 @@ row() {
     bare=$lost bare_seconds=$seconds
     prefix=("${with[@]}")
     measure "$1"
-    printf '%-49s %8d | %6d %7s | %6d %7s\n' \
+    printf '%-41s %6d |%5d %7s |%5d %7s\n' \
         "$2" "${expected[$1]}" "$bare" "$bare_seconds" "$lost" "$seconds"
     bare_lost=$((bare_lost + bare))
     [ "$lost" -eq 0 ] || kept_lost=$((kept_lost + (lost < 0 ? -lost : lost)))
@@ -149,19 +150,20 @@ Programs that know nothing of one another, or of locks, share a file: a counter
 that each reads, adds 1 to and writes back, and a journal to which each appends
 records of $((body + 2)) lines. The same work is done twice: as they are, and with
 
-    LD_PRELOAD=$library
+    LD_LIBRARY_PATH=$build
+    LD_PRELOAD=libautolock.so
     AUTOLOCK_PATTERNS='*.csv:*.txt'
 
 Lost are the additions that are missing from the counter at the end, and the
 records in the journal that are torn or mixed with another's.
 
-                                                           |     without    |      with
-what                                              expected |   lost seconds |   lost seconds
------------------------------------------------------------+----------------+---------------
+                                                 |   without    |     with
+what                                    expected | lost seconds | lost seconds
+-------------------------------------------------+--------------+-------------
 END
-row counter 'counter: 8 legacy_tool, 250 additions each'
-row journal 'journal: 4 bash and 4 perl, 50 records each'
-row mixed 'counter: 2 python3 with FileLock, 2 legacy_tool'
+row counter 'counter: 8 legacy_tool, 250 times each'
+row journal 'journal: 4 bash, 4 perl, 50 records each'
+row mixed 'counter: 2 FileLock, 2 legacy_tool'
 echo
 
 if [ "$problems" -gt 0 ]; then
