@@ -190,12 +190,6 @@ static long do_read(void) {
     text[strcspn(text, "\n")] = '\0'; /* an answer is one line */
     return n;
 }
-static long do_chdir(void) {
-    return chdir(words[1]);
-}
-static long do_umask(void) {
-    return (long)umask((mode_t)number(1));
-}
 
 /* Which descriptors below 500 are open. */
 static long do_numbers(void) {
@@ -325,19 +319,19 @@ static long do_handlers(void) {
 }
 
 static const struct command commands[] = {
-    COMMAND(open),      COMMAND(open64),     COMMAND(__open),      COMMAND(__open64),
-    COMMAND(__open_2),  COMMAND(__open64_2), COMMAND(__openat_2),  COMMAND(__openat64_2),
-    COMMAND(openat),    COMMAND(openat64),   COMMAND(open_null),   COMMAND(creat),
-    COMMAND(creat64),   COMMAND(fopen),      COMMAND(fopen64),     COMMAND(fdopen),
-    COMMAND(freopen),   COMMAND(freopen64),  COMMAND(fclose),      COMMAND(fputs),
-    COMMAND(close),     COMMAND(__close),    COMMAND(raw_close),   COMMAND(close_range),
-    COMMAND(closefrom), COMMAND(close_loop), COMMAND(dup),         COMMAND(dup2),
-    COMMAND(__dup2),    COMMAND(dup3),       COMMAND(fcntl),       COMMAND(fcntl64),
-    COMMAND(__fcntl),   COMMAND(flock),      COMMAND(write),       COMMAND(read),
-    COMMAND(chdir),     COMMAND(umask),      COMMAND(numbers),     COMMAND(list_above),
-    COMMAND(fork),      COMMAND(end_child),  COMMAND(vfork_close), COMMAND(vfork_open),
-    COMMAND(exec),      COMMAND(exec_bare),  COMMAND(thread_open), COMMAND(thread_join),
-    COMMAND(handle),    COMMAND(signals),    COMMAND(handlers),
+    COMMAND(open),        COMMAND(open64),      COMMAND(__open),     COMMAND(__open64),
+    COMMAND(__open_2),    COMMAND(__open64_2),  COMMAND(__openat_2), COMMAND(__openat64_2),
+    COMMAND(openat),      COMMAND(openat64),    COMMAND(open_null),  COMMAND(creat),
+    COMMAND(creat64),     COMMAND(fopen),       COMMAND(fopen64),    COMMAND(fdopen),
+    COMMAND(freopen),     COMMAND(freopen64),   COMMAND(fclose),     COMMAND(fputs),
+    COMMAND(close),       COMMAND(__close),     COMMAND(raw_close),  COMMAND(close_range),
+    COMMAND(closefrom),   COMMAND(close_loop),  COMMAND(dup),        COMMAND(dup2),
+    COMMAND(__dup2),      COMMAND(dup3),        COMMAND(fcntl),      COMMAND(fcntl64),
+    COMMAND(__fcntl),     COMMAND(flock),       COMMAND(write),      COMMAND(read),
+    COMMAND(numbers),     COMMAND(list_above),  COMMAND(fork),       COMMAND(end_child),
+    COMMAND(vfork_close), COMMAND(vfork_open),  COMMAND(exec),       COMMAND(exec_bare),
+    COMMAND(thread_open), COMMAND(thread_join), COMMAND(handle),     COMMAND(signals),
+    COMMAND(handlers),
 };
 
 static const struct command *find(const char *name) {
@@ -347,7 +341,7 @@ static const struct command *find(const char *name) {
         }
     }
     const struct command *const more[] = {file_commands, process_commands, wait_commands,
-                                          way_commands, thread_commands, confined_commands};
+                                          way_commands,  thread_commands,  confined_commands};
     for (size_t i = 0; i < sizeof(more) / sizeof(more[0]); i++) {
         for (const struct command *command = more[i]; command->name; command++) {
             if (strcmp(name, command->name) == 0) {

@@ -1,6 +1,7 @@
 /*
- * The puppet's calls that confine it (another root, a filter of system calls, a
- * limit), and those that look into its streams.
+ * The puppet's calls that change where it is (another directory, another root) or
+ * confine it (a filter of system calls, a limit), and those that look into its
+ * streams.
  */
 #include <fcntl.h>
 #include <linux/filter.h>
@@ -11,12 +12,19 @@
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 #include <wchar.h>
 
 #include "tests/support/puppet.h"
 
+static long do_chdir(void) {
+    return chdir(words[1]);
+}
+static long do_umask(void) {
+    return (long)umask((mode_t)number(1));
+}
 static long do_chroot(void) {
     return chroot(words[1]) < 0 ? -1 : chdir("/");
 }
@@ -74,6 +82,7 @@ static long do_open_long(void) {
 }
 
 const struct command confined_commands[] = {
-    COMMAND(chroot), COMMAND(refuse_openat2), COMMAND(stop_at_write), COMMAND(ftell),
-    COMMAND(fwide),  COMMAND(fopen_blanks),   COMMAND(open_long),     {NULL, NULL},
+    COMMAND(chdir),         COMMAND(umask), COMMAND(chroot), COMMAND(refuse_openat2),
+    COMMAND(stop_at_write), COMMAND(ftell), COMMAND(fwide),  COMMAND(fopen_blanks),
+    COMMAND(open_long),     {NULL, NULL},
 };
