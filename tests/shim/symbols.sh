@@ -26,7 +26,7 @@ case $exported in
 *@*) fail "an export has a version" ;;
 esac
 
-undefined=$(nm -u "$@" | awk 'NF == 2 {print $2}' | sort -u)
+undefined=$(nm -u "$@" | awk 'NF == 2 && $1 ~ /^[UVvw]$/ {print $2}' | sort -u)
 [ -n "$undefined" ] || fail "the objects were not read"
 own=$(comm -12 <(printf '%s\n' "$named") <(printf '%s\n' "$undefined"))
 [ -z "$own" ] || fail "our own code calls what is wrapped: $own"
