@@ -74,17 +74,27 @@ static void close_claimed(int fd, table_word before) {
     (void)table_change(fd, word, TABLE_NONE, MODE_NOTHING, 0, NO_ID);
 }
 
+/* Behind the gate: fork copies the descriptors before it copies the memory. One
+ * that was closed in between the child would have, and know nothing of. */
+static void close_of(int fd, int other) {
+    table_word before;
+    struct gate gate = gate_enter();
+    if (claim(fd, other, &before)) {
+        close_claimed(fd, before);
+    }
+    gate_leave(gate);
+}
+
 void hidden_close(int fd) {
     table_word word = table_get(fd);
-    if (table_kind(word) == TABLE_HIDDEN && claim(fd, table_other(word), &word)) {
-        close_claimed(fd, word);
+    if (table_kind(word) == TABLE_HIDDEN) {
+        close_of(fd, table_other(word));
     }
 }
 
 void hidden_release(int fd, int program_fd) {
-    table_word word;
-    if (claim(fd, program_fd, &word)) {
-        close_claimed(fd, word);
+    if (table_serves(table_get(fd)) == program_fd) {
+        close_of(fd, program_fd);
     }
 }
 

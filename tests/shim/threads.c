@@ -86,7 +86,7 @@ Test(threads, who_waits_shares_what_another_thread_gets) {
 
 Test(threads, a_fork_while_another_thread_opens) {
     puppet = puppet_start("*.csv", NULL);
-    CALL(0, "fork_churn a.csv 60");
+    CALL(0, "fork_churn a.csv 300");
     GONE;
 }
 
