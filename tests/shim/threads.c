@@ -86,6 +86,26 @@ Test(threads, who_waits_shares_what_another_thread_gets) {
     GONE;
 }
 
+/* Not with a description each, of which one would keep the other from writing. */
+Test(threads, readers_that_waited_have_one_lock) {
+    struct stranger stranger = stranger_locks("a.csv", LOCK_EX);
+    puppet = puppet_start("*.csv", NULL);
+    for (int i = 0; i < 4; i++) {
+        CALL(i, "open_thread a.csv 0");
+    }
+    wait_until_queued(puppet->pid);
+    stranger_leaves(stranger);
+    for (int i = 0; i < 4; i++) {
+        cr_expect_geq(puppet_call(puppet, "join_thread %d", i), 3);
+    }
+    CALL(7, "open a.csv 2");
+    cr_expect_eq(lock_state("a.csv"), EXCLUSIVE);
+    for (int fd = 3; fd <= 7; fd++) {
+        CALL(0, "close %d", fd);
+    }
+    GONE;
+}
+
 Test(threads, a_fork_while_another_thread_opens) {
     puppet = puppet_start("*.csv", NULL);
     CALL(0, "fork_churn a.csv 300");
@@ -268,7 +288,8 @@ Test(threads, a_handler_that_jumps_out_of_a_wait) {
     struct stranger stranger = stranger_locks("a.csv", LOCK_EX);
     puppet = puppet_start("*.csv", NULL);
     for (int i = 0; i < 4; i++) {
-        CALL(-7, "alarm_open a.csv 2 50");
+        /* In the queue, or (without SA_RESTART) as the call ends. */
+        CALL(-7, "alarm_open a.csv 2 50 %d", i % 2 ? SA_RESTART : 0);
     }
     wait_until_gone();
     stranger_leaves(stranger);
@@ -282,7 +303,7 @@ Test(threads, a_handler_that_jumps_out_of_an_upgrade) {
     struct stranger stranger = stranger_locks("a.csv", LOCK_SH);
     puppet = puppet_start("*.csv", NULL);
     CALL(3, "open a.csv 0");
-    CALL(-7, "alarm_open a.csv 2 50");
+    CALL(-7, "alarm_open a.csv 2 50 %d", SA_RESTART);
     CALL(4, "open a.csv 0");
     stranger_leaves(stranger);
     cr_expect_eq(lock_state("a.csv"), SHARED, "it keeps what it had");

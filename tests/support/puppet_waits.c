@@ -12,14 +12,15 @@
 
 #include "tests/support/puppet.h"
 
-/* An open that SIGALRM, after so many milliseconds, ends by siglongjmp: -7. */
+/* alarm_open PATH FLAGS MILLISECONDS [SA_FLAGS]: an open that SIGALRM ends by
+ * siglongjmp: -7. */
 static sigjmp_buf jump;
 static void on_alarm(int unused) {
     (void)unused;
     siglongjmp(jump, 1);
 }
 static long do_alarm_open(void) {
-    struct sigaction action = {.sa_handler = on_alarm}, before;
+    struct sigaction action = {.sa_handler = on_alarm, .sa_flags = (int)number(4)}, before;
     struct itimerval when = {.it_value = {.tv_usec = (suseconds_t)number(3) * 1000}};
     sigaction(SIGALRM, &action, &before);
     if (sigsetjmp(jump, 1)) {
