@@ -289,7 +289,7 @@ Test(threads, a_handler_that_jumps_out_of_a_wait) {
     puppet = puppet_start("*.csv", NULL);
     for (int i = 0; i < 4; i++) {
         /* In the queue, or (without SA_RESTART) as the call ends. */
-        CALL(-7, "alarm_open a.csv 2 50 %d", i % 2 ? SA_RESTART : 0);
+        CALL(-7, "alarm_open a.csv 2 50 %d", i % 2 ? 0 : SA_RESTART);
     }
     wait_until_gone();
     stranger_leaves(stranger);
