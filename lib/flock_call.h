@@ -20,8 +20,9 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-/* For the handler's ucontext_t: true when it ended a flock_call. */
-bool flock_call_step(void *context);
+/* For the handler's ucontext_t: ends a flock_call with this result. True when it
+ * was in one. */
+bool flock_call_step(void *context, int result);
 
 /* The stack pointer of what the handler has interrupted (a signal's own frame
  * takes kilobytes); about that, where the architecture is not known. */

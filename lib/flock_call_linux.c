@@ -38,7 +38,7 @@ __attribute__((noinline)) int flock_call(int fd, int operation) {
 #endif
 }
 
-bool flock_call_step(void *context) {
+bool flock_call_step(void *context, int result) {
     ucontext_t *interrupted = context;
     const signal_set all = SIGNALS_ALL;
 #if defined(__x86_64__)
@@ -47,13 +47,13 @@ bool flock_call_step(void *context) {
         return false;
     }
     registers[REG_RIP] += 2;
-    registers[REG_RAX] = -ETIMEDOUT;
+    registers[REG_RAX] = result;
 #else
     if (interrupted->uc_mcontext.pc != (uintptr_t)flock_call_at) {
         return false;
     }
     interrupted->uc_mcontext.pc += 4;
-    interrupted->uc_mcontext.regs[0] = (unsigned long long)-ETIMEDOUT;
+    interrupted->uc_mcontext.regs[0] = (unsigned long long)result;
 #endif
     memcpy(&interrupted->uc_sigmask, &all, sizeof(all)); /* the kernel's part of it */
     return true;
@@ -83,9 +83,9 @@ int flock_call(int fd, int operation) {
     return r == -EINTR && fired ? -ETIMEDOUT : r;
 }
 
-bool flock_call_step(void *context) {
+bool flock_call_step(void *context, int result) {
     (void)context;
-    fired = true;
+    fired = result == -ETIMEDOUT;
     return true;
 }
 

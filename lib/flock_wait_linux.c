@@ -14,59 +14,23 @@
 #include "lib/flock_call.h"
 #include "lib/signals.h"
 #include "lib/sys_linux.h"
+#include "lib/wait_signal.h"
 
 /* A signal that comes between the look at the clock and the sleep in flock is
  * lost; so the timer repeats. */
 #define REPEAT (10 * CLOCK_MILLISECOND)
 
-/* The search for a free signal goes downward, since the kernel delivers the
- * lowest first, which then decides how flock ends: that should be the program's.
- * Two copies of this file may live in one process (libfilelock, libautolock);
- * they start in different places, so as not to pick the same signal at once. */
-#ifndef FLOCK_WAIT_SIGNAL_OFFSET
-#define FLOCK_WAIT_SIGNAL_OFFSET 1
-#endif
-
 /* What the handler of this thread needs. Not on the stack of the wait: a
  * handler of the program may jump out of it (siglongjmp) and leave us behind. */
 struct waiting {
     int timer;       /* kernel timer id */
+    int number;      /* of its signal */
     uintptr_t frame; /* an address in the waiting function's stack frame */
     struct cancel *cancel;
     int slot; /* of that */
     bool active;
 };
 static _Thread_local struct waiting waiting __attribute__((tls_model("initial-exec")));
-
-/* The handler is shared by all waiting threads and counted. */
-static struct {
-    atomic_flag busy;
-    unsigned users;
-    _Atomic int number; /* 0: none chosen */
-    struct sigaction before;
-    _Atomic signal_set ever; /* signals that ever had the handler; set before */
-} shared = {.busy = ATOMIC_FLAG_INIT};
-
-/* The caller has blocked all signals, so that no handler of this thread finds the
- * state half made. */
-static void shared_enter(void) {
-    while (atomic_flag_test_and_set_explicit(&shared.busy, memory_order_acquire)) {
-        (void)SYS_CALL(SYS_sched_yield, 0, 0, 0, 0, 0, 0);
-    }
-}
-
-static void shared_leave(void) {
-    atomic_flag_clear_explicit(&shared.busy, memory_order_release);
-}
-
-static void handler_put_back(void) {
-    shared_enter();
-    if (shared.users > 0 && --shared.users == 0) {
-        (void)sigaction(shared.number, &shared.before, NULL);
-        shared.number = 0;
-    }
-    shared_leave();
-}
 
 /* Whether the interrupted code runs below the frame of our wait. If not, a
  * handler of the program has jumped out of it and the timer is an orphan. On an
@@ -98,9 +62,15 @@ void flock_wait_on_gone(void (*function)(uintptr_t stack, bool innermost)) {
 }
 
 static void on_timer(int number, siginfo_t *info, void *context) {
-    (void)flock_call_step(context);
+    if (!wait_signal_is_ours(info)) {
+        if (wait_signal_forward(number, info, context)) {
+            (void)flock_call_step(context, -EINTR);
+        }
+        return;
+    }
+    (void)flock_call_step(context, -ETIMEDOUT);
     uintptr_t stack = flock_call_stack(context);
-    if (info->si_code != SI_TIMER || !wait_is_gone(stack)) {
+    if (!wait_is_gone(stack)) {
         return;
     }
     bool innermost = waiting.active && waiting.timer == info->si_timerid;
@@ -110,7 +80,7 @@ static void on_timer(int number, siginfo_t *info, void *context) {
     }
     (void)SYS_CALL(SYS_timer_delete, info->si_timerid, 0, 0, 0, 0, 0);
     signals_drain(number);
-    handler_put_back();
+    wait_signal_give_back();
     void (*function)(uintptr_t, bool) = atomic_load(&on_gone);
     if (function) {
         function(stack, innermost);
@@ -125,76 +95,14 @@ void flock_wait_abandon(void) {
     leave_slot();
     waiting.active = false;
     (void)SYS_CALL(SYS_timer_delete, waiting.timer, 0, 0, 0, 0, 0);
-    int number = atomic_load(&shared.number);
-    if (number) {
-        signals_drain(number);
-    }
-    handler_put_back();
+    signals_drain(waiting.number);
+    wait_signal_give_back();
     (void)signals_mask(before);
-}
-
-static bool signal_is_free(int number) {
-    struct sigaction now;
-    return sigaction(number, NULL, &now) == 0 && !(now.sa_flags & SA_SIGINFO) &&
-           now.sa_handler == SIG_DFL;
-}
-
-static int choose_signal(void) {
-    for (int i = 0; i <= SIGRTMAX - SIGRTMIN; i++) {
-        int number = SIGRTMAX - (i + FLOCK_WAIT_SIGNAL_OFFSET) % (SIGRTMAX - SIGRTMIN + 1);
-        if (signal_is_free(number)) {
-            return number;
-        }
-    }
-    return 0;
-}
-
-/* Installs the handler or counts one user more. Returns the signal, 0 for none. */
-static int handler_install(void) {
-    shared_enter();
-    if (shared.users == 0) {
-        int saved = errno;
-        struct sigaction action = {.sa_sigaction = on_timer,
-                                   .sa_flags = SA_SIGINFO | (FLOCK_CALL_STEPS ? SA_RESTART : 0)};
-        (void)sigfillset(&action.sa_mask);
-        shared.number = choose_signal();
-        if (shared.number) {
-            (void)atomic_fetch_or(&shared.ever, signals_only(shared.number));
-        }
-        if (shared.number && sigaction(shared.number, &action, &shared.before) < 0) {
-            shared.number = 0;
-        }
-        errno = saved;
-    }
-    if (shared.number) {
-        shared.users++;
-    }
-    int number = shared.number;
-    shared_leave();
-    return number;
-}
-
-/* fork copies the actions of signals before it copies the memory, while other
- * threads go on: what the copy of our state says need not be so. */
-static void take_handler_off(int number) {
-    struct sigaction now, none = {.sa_handler = SIG_DFL};
-    if (sigaction(number, NULL, &now) == 0 && now.sa_flags & SA_SIGINFO &&
-        now.sa_sigaction == on_timer) {
-        (void)sigaction(number, &none, NULL); /* what it was before: signal_is_free */
-    }
 }
 
 void flock_wait_after_fork(void) {
     /* Only the forking thread lives on, and it was not waiting. */
-    atomic_flag_clear(&shared.busy);
-    signal_set ever = atomic_load(&shared.ever);
-    for (int number = 1; ever; number++, ever >>= 1) {
-        if (ever & 1) {
-            take_handler_off(number);
-        }
-    }
-    shared.users = 0;
-    shared.number = 0;
+    wait_signal_after_fork();
     waiting.active = false;
 }
 
@@ -204,6 +112,7 @@ static int timer_start(int number, uint64_t until) {
     memset(&event, 0, sizeof(event));
     event.sigev_signo = number;
     event.sigev_notify = SIGEV_THREAD_ID;
+    event.sigev_value = wait_signal_mark();
 #ifdef sigev_notify_thread_id
     event.sigev_notify_thread_id = sys_gettid();
 #else
@@ -215,6 +124,7 @@ static int timer_start(int number, uint64_t until) {
         return r;
     }
     waiting.timer = timer;
+    waiting.number = number;
     if (until == CLOCK_FOREVER) {
         return 0; /* only a cancellation sets it off */
     }
@@ -272,7 +182,7 @@ static int flock_until(int fd, int operation, uint64_t until, signal_set blocked
 
 static int wait_with_timer(int fd, int operation, uint64_t until, signal_set blocked,
                            signal_set held, unsigned flags, const struct cancellable *wait) {
-    int number = handler_install();
+    int number = wait_signal_take(on_timer);
     if (!number) {
         return -ENOTSUP;
     }
@@ -284,7 +194,7 @@ static int wait_with_timer(int fd, int operation, uint64_t until, signal_set blo
     }
     if (r < 0) {
         waiting = outer;
-        handler_put_back();
+        wait_signal_give_back();
         return -ENOTSUP;
     }
     const int timer = waiting.timer;
@@ -301,7 +211,7 @@ static int wait_with_timer(int fd, int operation, uint64_t until, signal_set blo
         signals_drain(number); /* it may have fired; else that is a call to spare */
     }
     waiting = outer;
-    handler_put_back();
+    wait_signal_give_back();
     return r;
 }
 

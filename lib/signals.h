@@ -18,6 +18,14 @@ static inline signal_set signals_only(int number) {
     return (signal_set)1 << (number - 1);
 }
 
+/* sigaction(2). A library that wraps it names the real one. */
+struct sigaction;
+#ifndef SIGNALS_ACTION
+#define SIGNALS_ACTION sigaction
+#else
+int SIGNALS_ACTION(int number, const struct sigaction *action, struct sigaction *ret_before);
+#endif
+
 /* Sets the mask of blocked signals; returns the one before. */
 signal_set signals_mask(signal_set blocked);
 

@@ -15,7 +15,7 @@ signal_set signals_mask(signal_set blocked) {
 static bool interrupts(int number) {
     struct sigaction action = {.sa_flags = 0};
     int saved = errno;
-    bool known = sigaction(number, NULL, &action) == 0;
+    bool known = SIGNALS_ACTION(number, NULL, &action) == 0;
     errno = saved;
     bool handled = action.sa_flags & SA_SIGINFO ||
                    (action.sa_handler != SIG_DFL && action.sa_handler != SIG_IGN);

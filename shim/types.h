@@ -10,7 +10,10 @@
 #include <sys/types.h>
 
 struct file_handle;
+struct sigaction;
 struct termios;
 struct winsize;
+
+typedef void signal_handler(int number);
 
 #endif

@@ -315,6 +315,28 @@ Test(threads, a_handler_that_jumps_out_of_an_upgrade) {
     GONE;
 }
 
+/* The signal that ends our waits is the program's as much as any other. */
+Test(threads, a_program_that_uses_all_signals_meanwhile) {
+    struct stranger stranger = stranger_locks("a.csv", LOCK_EX);
+    puppet = puppet_start("*.csv warn-after=20ms", "AUTOLOCK_LOG=log", NULL);
+    CALL(0, "open_thread a.csv 2");
+    wait_until_queued(puppet->pid);
+    CALL(0, "handle_all_realtime");
+    /* Several ticks. */
+    for (int i = 0; i < 3000 && !*file_content("log"); i++) {
+        usleep(10000);
+    }
+    CALL(0, "raise_all_realtime 0");
+    long all = SIGRTMAX - SIGRTMIN + 1;
+    CALL(all, "raise_all_realtime 1");
+    stranger_leaves(stranger);
+    CALL(3, "join_thread 0");
+    CALL(all, "handlers");
+    CALL(2 * all, "raise_all_realtime 1");
+    CALL(0, "close 3");
+    GONE;
+}
+
 /* T4. */
 Test(threads, what_a_raw_call_has_closed_heals) {
     puppet = puppet_start("*.csv", NULL);

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -106,6 +107,31 @@ __attribute__((noinline)) static int high_numbers(void) {
     return count;
 }
 
+/* handle_all_realtime: gives each real-time signal a handler, as signal(2) does.
+ * The number of those that had one that is not the default. */
+static volatile sig_atomic_t came;
+static void on_realtime(int unused) {
+    (void)unused;
+    came++;
+}
+static long do_handle_all_realtime(void) {
+    long others = 0;
+    for (int i = SIGRTMIN; i <= SIGRTMAX; i++) {
+        struct sigaction action = {.sa_handler = on_realtime, .sa_flags = SA_RESTART}, before;
+        others += sigaction(i, NULL, &before) < 0 || before.sa_handler != SIG_DFL;
+        others += signal(i, on_realtime) != SIG_DFL;
+        others += sigaction(i, &action, &before) < 0 || before.sa_handler != on_realtime;
+    }
+    return others;
+}
+/* Sends itself each of them; how many have come in all. */
+static long do_raise_all_realtime(void) {
+    for (int i = SIGRTMIN; i <= SIGRTMAX && number(1); i++) {
+        raise(i);
+    }
+    return came;
+}
+
 /* vfork_many COUNT: a vforked child opens 0.csv, 1.csv, ..., and closes them. 0,
  * the errno of the first that fails, or 255 when descriptors are left. */
 static long do_vfork_many(void) {
@@ -175,6 +201,7 @@ static long do_upgrades(void) {
 }
 
 const struct command thread_commands[] = {
-    COMMAND(churn),      COMMAND(fork_churn), COMMAND(vfork_many), COMMAND(vfork_replace),
-    COMMAND(vfork_dup2), COMMAND(upgrades),   {NULL, NULL},
+    COMMAND(handle_all_realtime), COMMAND(raise_all_realtime), COMMAND(churn),
+    COMMAND(fork_churn),          COMMAND(vfork_many),         COMMAND(vfork_replace),
+    COMMAND(vfork_dup2),          COMMAND(upgrades),           {NULL, NULL},
 };
