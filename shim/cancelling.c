@@ -1,18 +1,29 @@
 #include "shim/cancelling.h"
 
 #include <pthread.h>
+#include <stddef.h>
 
 #include "shim/doing.h"
 #include "shim/gate.h"
 
-static void drop(void *mask) {
+/* The frames that were unwound have left their marks of the sanitizer below. */
+static void unmark_stack(void) {
+#ifdef __SANITIZE_ADDRESS__
+    extern void __asan_unpoison_memory_region(void const volatile *address, size_t size);
+    const size_t size = 65536;
+    __asan_unpoison_memory_region((char *)__builtin_frame_address(0) - size, size);
+#endif
+}
+
+void cancelling_drop(void *mask) {
+    unmark_stack();
     doing_abandon();
     (void)signals_mask(*(const signal_set *)mask);
 }
 
 void cancelling_test(signal_set mask) {
     if (doing_may_be_cancelled()) {
-        pthread_cleanup_push(drop, &mask);
+        pthread_cleanup_push(cancelling_drop, &mask);
         pthread_testcancel();
         pthread_cleanup_pop(0);
     }

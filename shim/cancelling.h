@@ -15,6 +15,10 @@
 
 #include "lib/signals.h"
 
+/* The handler for pthread_cleanup_push around what may be cancelled in such a
+ * call. mask: the program's signal_set, to be put back. */
+void cancelling_drop(void *mask);
+
 /* Ends the thread if it has been cancelled, with what the call that it is in
  * (doing.h) had in hand, where that one may be cancelled. mask: the program's. */
 void cancelling_test(signal_set mask);

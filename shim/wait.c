@@ -7,6 +7,7 @@
 
 #include "lib/clock.h"
 #include "lib/flock_wait.h"
+#include "shim/cancelling.h"
 #include "shim/circle.h"
 #include "shim/doing.h"
 #include "shim/gate.h"
@@ -163,12 +164,6 @@ static int wait_blocked(struct wait *wait, int *ret_fd, signal_set blocked) {
     }
 }
 
-/* The thread ends, and the open does not come back. */
-static void wait_is_cancelled(void *blocked) {
-    doing_abandon();
-    (void)signals_mask(*(const signal_set *)blocked);
-}
-
 int wait_for_lock(struct target *target, int fd, struct sidecar_id id, int operation,
                   uint64_t until, int *ret_fd) {
     struct wait wait = {
@@ -179,7 +174,7 @@ int wait_for_lock(struct target *target, int fd, struct sidecar_id id, int opera
     uint64_t start = clock_now();
     int r;
     doing_wait(true);
-    pthread_cleanup_push(wait_is_cancelled, &blocked);
+    pthread_cleanup_push(cancelling_drop, &blocked);
     r = wait_blocked(&wait, ret_fd, blocked);
     pthread_cleanup_pop(0);
     doing_wait(false);
