@@ -5,8 +5,8 @@
 
 #include "lib/sys_linux.h"
 
-static int slot_value(int timer) {
-    return (timer + 1) * 2;
+static int64_t slot_value(int timer) {
+    return ((int64_t)timer + 1) * 2;
 }
 
 static void set_off(int timer) {
@@ -19,10 +19,10 @@ static void set_off(int timer) {
 void cancel_all(struct cancel *cancel) {
     atomic_fetch_add(&cancel->generation, 1);
     for (int i = 0; i < CANCEL_SLOTS; i++) {
-        int value = atomic_load(&cancel->timers[i]);
+        int64_t value = atomic_load(&cancel->timers[i]);
         if (value && !(value & 1) &&
             atomic_compare_exchange_strong(&cancel->timers[i], &value, value | 1)) {
-            set_off(value / 2 - 1);
+            set_off((int)(value / 2 - 1));
             atomic_store(&cancel->timers[i], value);
         }
     }
@@ -30,7 +30,7 @@ void cancel_all(struct cancel *cancel) {
 
 bool cancel_enter(const struct cancellable *wait, int timer, int *ret_slot) {
     for (int i = 0; wait->cancel && i < CANCEL_SLOTS; i++) {
-        int empty = 0;
+        int64_t empty = 0;
         if (atomic_compare_exchange_strong(&wait->cancel->timers[i], &empty, slot_value(timer))) {
             *ret_slot = i;
             return true;
@@ -41,7 +41,7 @@ bool cancel_enter(const struct cancellable *wait, int timer, int *ret_slot) {
 
 void cancel_leave(const struct cancellable *wait, int slot) {
     for (;;) {
-        int value = atomic_load(&wait->cancel->timers[slot]) & ~1;
+        int64_t value = atomic_load(&wait->cancel->timers[slot]) & ~INT64_C(1);
         if (atomic_compare_exchange_strong(&wait->cancel->timers[slot], &value, 0)) {
             return;
         }

@@ -12,6 +12,7 @@
 
 #include <stdatomic.h>
 #include <stdbool.h>
+#include <stdint.h>
 
 #define CANCEL_SLOTS 64
 
@@ -19,7 +20,7 @@ struct cancel {
     _Atomic unsigned generation;
     /* 0: free; else (timer id + 1) * 2, plus 1 while somebody sets it off, so
      * that the timer is not deleted (and its id reused) under his hands. */
-    _Atomic int timers[CANCEL_SLOTS];
+    _Atomic int64_t timers[CANCEL_SLOTS];
 };
 
 /* A wait that can be cancelled; cancel NULL: one that cannot. */

@@ -47,7 +47,7 @@ PUBLIC int filelock_create(struct filelock **ret, const char *path, unsigned fla
         return -ENOMEM;
     }
     (void)pthread_mutex_init(&lock->mutex, NULL);
-    atomic_init(&lock->process, process_mark());
+    atomic_init(&lock->process, process_token());
     lock->flags = flags;
     lock->timeout = FILELOCK_FOREVER;
     memcpy(lock->path, path, size);
@@ -126,7 +126,8 @@ static int take(struct filelock *lock, struct taking *taking) {
     return is_soft(lock) ? take_soft(taking) : take_flock(taking);
 }
 
-/* Gives the file back. The mutex need not be held. */
+/* Gives the file back. The mutex need not be held. 0 or -ESTALE: done; another
+ * error: still held. */
 static int give_back(const struct filelock *lock, int fd) {
     if (is_soft(lock)) {
         return soft_remove(lock->path, fd);
@@ -136,6 +137,14 @@ static int give_back(const struct filelock *lock, int fd) {
     (void)sys_flock(fd, LOCK_UN);
     (void)sys_close(fd);
     return 0;
+}
+
+static void abandon(const struct filelock *lock, int fd) {
+    if (is_soft(lock)) {
+        soft_abandon(lock->path, fd);
+    } else {
+        (void)give_back(lock, fd);
+    }
 }
 
 static int acquire(struct filelock *lock, bool shared, uint64_t until) {
@@ -152,7 +161,7 @@ static int acquire(struct filelock *lock, bool shared, uint64_t until) {
         (void)pthread_mutex_lock(&lock->mutex);
         lock->acquiring = false;
         if (r == 0 && (r = add_hold(lock, &taking)) < 0) {
-            (void)give_back(lock, taking.fd);
+            abandon(lock, taking.fd);
         }
     }
     (void)pthread_mutex_unlock(&lock->mutex);
@@ -186,7 +195,9 @@ PUBLIC int filelock_acquire_shared(struct filelock *lock, uint64_t timeout) {
 }
 
 PUBLIC void filelock_cancel(struct filelock *lock) {
-    cancel_all(&lock->cancel);
+    if (atomic_load(&lock->process) == process_token()) { /* else nobody of ours waits */
+        cancel_all(&lock->cancel);
+    }
 }
 
 /* Takes a hold out of the list. The mutex is held. */
@@ -208,12 +219,14 @@ static int release(struct filelock *lock, bool all) {
     (void)pthread_mutex_lock(&lock->mutex);
     struct hold *hold = object_find(lock);
     int r = hold ? 0 : -EPERM;
-    if (hold) {
-        hold->count = all ? 0 : hold->count - 1;
-        if (hold->count == 0) {
-            int fd = hold->fd;
+    if (hold && hold->count > 1 && !all) {
+        hold->count--;
+    } else if (hold) {
+        r = give_back(lock, hold->fd);
+        if (r == 0 || r == -ESTALE) {
             remove_hold(lock, hold);
-            r = give_back(lock, fd);
+        } else {
+            hold->count = 1;
         }
     }
     (void)pthread_mutex_unlock(&lock->mutex);
@@ -237,7 +250,7 @@ PUBLIC void filelock_destroy(struct filelock *lock) {
     while (lock->holds) {
         int fd = lock->holds->fd;
         remove_hold(lock, lock->holds);
-        (void)give_back(lock, fd);
+        abandon(lock, fd);
     }
     while (lock->spare) {
         struct hold *hold = lock->spare;

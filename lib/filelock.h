@@ -109,7 +109,9 @@ void filelock_set_timeout(struct filelock *lock, uint64_t timeout);
  *   -ENOENT, -ENOTDIR  its directory is missing, or none
  *   -EMFILE, -ENFILE  no descriptor left
  *   -ENOLCK     the kernel or the server has no lock left
- *   -ENOSPC, -EDQUOT  no room for a soft lock's text; none is left behind
+ *   -ENOSPC, -EDQUOT, -EFBIG  no room for a soft lock's text; none is left behind
+ *   -EPERM      a stale soft lock is another user's, in a sticky directory
+ *   -ENAMETOOLONG  a name or the path is too long
  *   -ENOMEM, -EOVERFLOW (2^32-1 acquires)
  * On failure nothing changes.
  */
@@ -134,7 +136,9 @@ void filelock_cancel(struct filelock *lock);
 /*
  * Undoes one acquire; the last one frees the lock.
  * Returns 0; -EPERM where the caller does not hold it; -ESTALE where somebody
- * had removed the soft lock from under us (it is released all the same).
+ * had removed the soft lock from under us (it is released all the same); or, soft
+ * only, what unlink(2) fails with (-EACCES, -EROFS): then the lock is still held,
+ * and the release can be tried again.
  */
 int filelock_release(struct filelock *lock);
 

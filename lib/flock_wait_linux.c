@@ -101,7 +101,7 @@ void flock_wait_abandon(void) {
 }
 
 void flock_wait_after_fork(void) {
-    /* Only the forking thread lives on, and it was not waiting. */
+    /* Only the forking thread lives on. */
     wait_signal_after_fork();
     waiting.active = false;
 }
@@ -182,7 +182,7 @@ static int flock_until(int fd, int operation, uint64_t until, signal_set blocked
 
 static int wait_with_timer(int fd, int operation, uint64_t until, signal_set blocked,
                            signal_set held, unsigned flags, const struct cancellable *wait) {
-    int number = wait_signal_take(on_timer);
+    int number = wait_signal_take(on_timer, blocked);
     if (!number) {
         return -ENOTSUP;
     }
@@ -207,7 +207,7 @@ static int wait_with_timer(int fd, int operation, uint64_t until, signal_set blo
         cancel_leave(wait, slot);
     }
     (void)SYS_CALL(SYS_timer_delete, timer, 0, 0, 0, 0, 0);
-    if (cancel_requested(wait) || clock_now() >= until) {
+    if (held || cancel_requested(wait) || clock_now() >= until) {
         signals_drain(number); /* it may have fired; else that is a call to spare */
     }
     waiting = outer;

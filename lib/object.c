@@ -4,26 +4,37 @@
 
 #include "lib/flock_wait.h"
 #include "lib/process_mark.h"
+#include "lib/signals.h"
 #include "lib/sys_linux.h"
 
+/* All objects. A list that is whole at every moment, so that the child of a fork
+ * in the middle of a change can go through its copy. The mutex is for those who
+ * change it, with all signals blocked: a handler may fork. */
 static pthread_mutex_t all_mutex = PTHREAD_MUTEX_INITIALIZER;
-static struct filelock *all;
+static struct filelock *_Atomic all;
 
-static void before_fork(void) {
+static signal_set all_lock(void) {
+    signal_set before = signals_mask(SIGNALS_ALL);
     (void)pthread_mutex_lock(&all_mutex);
+    return before;
 }
 
-static void after_fork_in_parent(void) {
+static void all_unlock(signal_set before) {
     (void)pthread_mutex_unlock(&all_mutex);
+    (void)signals_mask(before);
 }
 
+/* What the parent holds must not outlive it because of us, who never ask. */
 static void after_fork_in_child(void) {
     (void)pthread_mutex_init(&all_mutex, NULL);
     flock_wait_after_fork();
+    for (struct filelock *lock = all; lock; lock = lock->next) {
+        object_adopt(lock);
+    }
 }
 
 __attribute__((constructor)) static void watch_forks(void) {
-    (void)pthread_atfork(before_fork, after_fork_in_parent, after_fork_in_child);
+    (void)pthread_atfork(NULL, NULL, after_fork_in_child);
 }
 
 uint64_t object_thread(void) {
@@ -36,21 +47,22 @@ uint64_t object_thread(void) {
 }
 
 void object_register(struct filelock *lock) {
-    (void)pthread_mutex_lock(&all_mutex);
+    signal_set before = all_lock();
     lock->next = all;
     all = lock;
-    (void)pthread_mutex_unlock(&all_mutex);
+    all_unlock(before);
 }
 
 void object_unregister(struct filelock *lock) {
-    (void)pthread_mutex_lock(&all_mutex);
-    for (struct filelock **at = &all; *at; at = &(*at)->next) {
-        if (*at == lock) {
-            *at = lock->next;
-            break;
-        }
+    signal_set before = all_lock();
+    struct filelock *_Atomic *at = &all;
+    while (*at && *at != lock) {
+        at = &(*at)->next;
     }
-    (void)pthread_mutex_unlock(&all_mutex);
+    if (*at) {
+        *at = lock->next;
+    }
+    all_unlock(before);
 }
 
 /* fork copies the descriptors before the memory: another thread may have got
@@ -79,16 +91,19 @@ static void drop_inherited(struct filelock *lock) {
     }
 }
 
+#define ADOPTING (UINT64_C(1) << 63)
+
 void object_adopt(struct filelock *lock) {
-    pid_t me = process_mark();
+    uint64_t me = process_token();
     for (;;) {
-        pid_t owner = atomic_load_explicit(&lock->process, memory_order_acquire);
+        uint64_t owner = atomic_load_explicit(&lock->process, memory_order_acquire);
         if (owner == me) {
             return;
         }
-        /* -me: another thread of ours is at it. Any other negative number was
-         * left by a thread that the fork did not take along. */
-        if (owner != -me && atomic_compare_exchange_strong(&lock->process, &owner, -me)) {
+        /* Another thread of ours may be at it; one that the fork did not take along
+         * has left its parent's token. */
+        if (owner != (me | ADOPTING) &&
+            atomic_compare_exchange_strong(&lock->process, &owner, me | ADOPTING)) {
             drop_inherited(lock);
             atomic_store_explicit(&lock->process, me, memory_order_release);
             return;
@@ -119,11 +134,11 @@ static bool holds(struct filelock *lock, struct sidecar_id id, bool shared) {
 
 bool object_thread_holds(struct sidecar_id id, bool shared) {
     bool found = false;
-    pid_t me = process_mark();
-    (void)pthread_mutex_lock(&all_mutex);
+    uint64_t me = process_token();
+    signal_set before = all_lock();
     for (struct filelock *lock = all; lock && !found; lock = lock->next) {
         found = atomic_load(&lock->process) == me && holds(lock, id, shared);
     }
-    (void)pthread_mutex_unlock(&all_mutex);
+    all_unlock(before);
     return found;
 }

@@ -32,8 +32,8 @@ struct filelock {
 
     struct cancel cancel;
     unsigned flags;
-    _Atomic pid_t process; /* to which the holds belong */
-    struct filelock *next; /* all objects, under a mutex of their own */
+    _Atomic uint64_t process;      /* to which the holds belong: process_token */
+    struct filelock *_Atomic next; /* all objects */
     char path[];
 };
 

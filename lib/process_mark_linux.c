@@ -39,6 +39,23 @@ pid_t process_mark(void) {
     return pid;
 }
 
+uint64_t process_token(void) {
+    static _Atomic uint64_t forks; /* of our ancestors: its copy goes on in a child */
+    _Atomic pid_t *mark = atomic_load_explicit(&page, memory_order_acquire);
+    if (!mark && !(mark = map_page())) {
+        return (uint64_t)sys_getpid();
+    }
+    _Atomic uint64_t *token = (_Atomic uint64_t *)(void *)&mark[2];
+    uint64_t now = atomic_load_explicit(token, memory_order_relaxed);
+    if (now == 0) {
+        uint64_t mine = atomic_fetch_add(&forks, 1) + 1;
+        if (atomic_compare_exchange_strong(token, &now, mine)) {
+            now = mine;
+        }
+    }
+    return now;
+}
+
 bool process_mark_is_new(void) {
     _Atomic pid_t *mark = atomic_load_explicit(&page, memory_order_acquire);
     return mark && atomic_load_explicit(&mark[1], memory_order_relaxed) == 0;

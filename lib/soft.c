@@ -4,10 +4,15 @@
 #include <limits.h>
 #include <stdatomic.h>
 #include <stdio.h>
+#include <string.h>
 #include <sys/file.h>
 
 #include "lib/nameless.h"
 #include "lib/sys_linux.h"
+
+#ifndef RENAME_EXCHANGE /* renameat2(2); older headers keep it elsewhere */
+#define RENAME_EXCHANGE 2
+#endif
 
 static int same_file(const char *path, int fd) {
     struct sys_stat a, b;
@@ -22,15 +27,44 @@ static int unlink_path(const char *path) {
     return (int)SYS_CALL(SYS_unlinkat, AT_FDCWD, path, 0, 0, 0, 0);
 }
 
-int soft_remove(const char *path, int fd) {
+/* -ESTALE: the path does not lead to the file. */
+static int unlink_if_same(const char *path, int fd) {
     int r = same_file(path, fd);
     if (r > 0) {
-        r = unlink_path(path);
-    } else if (r == 0 || r == -ENOENT) {
-        r = -ESTALE;
+        return unlink_path(path);
     }
-    (void)sys_close(fd);
+    return r == 0 || r == -ENOENT || r == -ENOTDIR ? -ESTALE : r;
+}
+
+/* The directory may have been left (chdir) or renamed, or a breaker who is about to
+ * see his mistake may have moved the file aside: where is it now? */
+static int unlink_where_it_is(int fd) {
+    char link[32], path[PATH_MAX];
+    (void)snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
+    ssize_t n = sys_readlinkat(AT_FDCWD, link, path, sizeof(path) - 1);
+    if (n <= 0 || path[0] != '/') {
+        return -ESTALE;
+    }
+    path[n] = '\0';
+    return unlink_if_same(path, fd);
+}
+
+int soft_remove(const char *path, int fd) {
+    int r = unlink_if_same(path, fd);
+    if (r == -ESTALE) {
+        r = unlink_where_it_is(fd);
+    }
+    if (r == 0 || r == -ESTALE) {
+        (void)sys_close(fd);
+    }
     return r;
+}
+
+void soft_abandon(const char *path, int fd) {
+    int r = soft_remove(path, fd);
+    if (r < 0 && r != -ESTALE) {
+        (void)sys_close(fd);
+    }
 }
 
 /* All of the text or nothing. */
@@ -77,16 +111,33 @@ static int make_plainly(const char *path, const struct soft_text *text, struct s
     }
     int r = fill(fd, text, ret_stat);
     if (r < 0) {
-        (void)soft_remove(path, fd);
+        soft_abandon(path, fd);
         return r;
     }
     return fd;
+}
+
+/* One that was opened without a name would never be found again by its descriptor:
+ * so another one, which was opened by name. */
+static int with_name(const char *path, int fd) {
+    int named = sys_openat(AT_FDCWD, path, O_WRONLY | O_NOFOLLOW | O_CLOEXEC | O_NOCTTY, 0);
+    if (named < 0) {
+        return fd;
+    }
+    struct sys_stat a, b;
+    bool same = sys_fstat(fd, &a) == 0 && sys_fstat(named, &b) == 0 &&
+                sidecar_same(sidecar_id_of(&a), sidecar_id_of(&b));
+    (void)sys_close(same ? fd : named);
+    return same ? named : fd;
 }
 
 int soft_make(const char *path, const struct soft_text *text, int *ret_fd,
               struct sidecar_id *ret_id) {
     struct sys_stat stat;
     int fd = make_whole(path, text, &stat);
+    if (fd >= 0) {
+        fd = with_name(path, fd);
+    }
     if (fd < 0 && fd != -EEXIST) {
         fd = make_plainly(path, text, &stat);
     }
@@ -133,33 +184,78 @@ int soft_judge(const char *path, struct soft_owner *ret, struct sidecar_id *ret_
     return r;
 }
 
-/* The last steps, as the only breaker. */
-static int move_and_unlink(const char *path, struct sidecar_id id) {
+/* A name in the directory of the marker that nobody else uses. */
+static int name_aside(const char *path, char *ret, size_t size) {
     static _Atomic unsigned serial;
-    char aside[PATH_MAX];
-    int n = snprintf(aside, sizeof(aside), "%s.stale.%ld.%u", path, (long)sys_getpid(),
+    const char *slash = strrchr(path, '/');
+    int directory = slash ? (int)(slash - path) + 1 : 0;
+    int n = snprintf(ret, size, "%.*s.filelock-stale.%ld.%u", directory, path, (long)sys_getpid(),
                      atomic_fetch_add(&serial, 1));
-    if (n < 0 || (size_t)n >= sizeof(aside)) {
-        return -ENAMETOOLONG;
+    return n < 0 || (size_t)n >= size ? -ENAMETOOLONG : 0;
+}
+
+static bool is_file(const char *path, struct sidecar_id id) {
+    struct sys_stat stat;
+    return sys_stat(AT_FDCWD, path, AT_SYMLINK_NOFOLLOW, &stat) == 0 &&
+           sidecar_same(sidecar_id_of(&stat), id);
+}
+
+static int rename_path(const char *from, const char *to, unsigned flags) {
+    return (int)SYS_CALL(SYS_renameat2, AT_FDCWD, from, AT_FDCWD, to, flags, 0);
+}
+
+/*
+ * The judged marker changes places with one of ours, so that the name is never
+ * free: what was not the one that was judged, because somebody was faster and has
+ * a new lock, goes back, and nobody can have come between. A holder who releases
+ * meanwhile finds his file where it is (unlink_where_it_is); and a breaker who is
+ * killed leaves a marker that says so. -EINVAL where the file system cannot.
+ */
+static int exchange_and_unlink(const char *path, struct sidecar_id id) {
+    char aside[PATH_MAX];
+    struct soft_text text;
+    struct sidecar_id ours;
+    int fd, r = name_aside(path, aside, sizeof(aside));
+    if (r == 0) {
+        soft_text_compose(&text);
+        r = soft_make(aside, &text, &fd, &ours);
     }
-    int r = (int)SYS_CALL(SYS_renameat2, AT_FDCWD, path, AT_FDCWD, aside, 0, 0);
+    if (r < 0) {
+        return r;
+    }
+    r = rename_path(aside, path, RENAME_EXCHANGE);
+    if (r == 0 && is_file(aside, id)) {
+        r = unlink_path(aside);
+    } else if (r == 0) {
+        (void)rename_path(aside, path, RENAME_EXCHANGE);
+    }
+    /* Ours, wherever it is by now. */
+    soft_abandon(r == 0 ? path : aside, fd);
+    return r == -ENOENT ? 0 : r;
+}
+
+/* Where names cannot change places. Only as the only breaker. */
+static int move_and_unlink(const char *path, struct sidecar_id id) {
+    char aside[PATH_MAX];
+    int r = name_aside(path, aside, sizeof(aside));
+    if (r == 0) {
+        r = rename_path(path, aside, 0);
+    }
     if (r < 0) {
         return r == -ENOENT ? 0 : r;
     }
-    struct sys_stat stat;
-    r = sys_stat(AT_FDCWD, aside, AT_SYMLINK_NOFOLLOW, &stat);
-    if (r == 0 && !sidecar_same(sidecar_id_of(&stat), id)) {
+    if (!is_file(aside, id)) {
         /* Somebody who does not take part in our flock was faster, and this is
          * a new lock: back with it, before anybody else comes. */
         r = (int)SYS_CALL(SYS_linkat, AT_FDCWD, aside, AT_FDCWD, path, 0, 0);
     }
     (void)unlink_path(aside);
-    return r;
+    return r == -EEXIST ? 0 : r;
 }
 
 /* fd keeps the judged marker's inode from being used again meanwhile; -1 where
- * it cannot be read, and is broken by hand. */
-static int break_as_only_one(const char *path, int fd, bool only_stale) {
+ * it cannot be read, and is broken by hand. `locked`: what flock on it said. */
+static int break_marker(const char *path, int fd, bool only_stale, int locked) {
     struct sys_stat stat, now;
     if (only_stale && read_marker(fd).state != SOFT_DEAD) {
         return 0;
@@ -175,16 +271,26 @@ static int break_as_only_one(const char *path, int fd, bool only_stale) {
         (sys_fstat(fd, &stat) < 0 || !sidecar_same(sidecar_id_of(&stat), sidecar_id_of(&now)))) {
         return 0;
     }
-    return move_and_unlink(path, sidecar_id_of(&now));
+    r = exchange_and_unlink(path, sidecar_id_of(&now));
+    if (r == -EINVAL || r == -ENOSYS) {
+        r = locked < 0 ? locked : move_and_unlink(path, sidecar_id_of(&now));
+    }
+    return r;
+}
+
+/* For writing where that is allowed: NFS locks only such. */
+static int open_to_break(const char *path) {
+    int fd = sys_openat(AT_FDCWD, path, O_RDWR | O_NOFOLLOW | O_CLOEXEC | O_NOCTTY | O_NONBLOCK, 0);
+    return fd == -EACCES || fd == -EPERM || fd == -EROFS ? open_marker(path) : fd;
 }
 
 int soft_break(const char *path, bool only_stale) {
-    int fd = open_marker(path);
+    int fd = open_to_break(path);
     if (fd < 0 && (only_stale || fd != -EACCES)) {
         return fd == -ENOENT ? 0 : fd;
     }
-    int r = fd < 0 ? 0 : sys_flock(fd, LOCK_EX | LOCK_NB);
-    r = r == -EWOULDBLOCK ? -EAGAIN : break_as_only_one(path, fd, only_stale);
+    int locked = fd < 0 ? 0 : sys_flock(fd, LOCK_EX | LOCK_NB);
+    int r = locked == -EWOULDBLOCK ? -EAGAIN : break_marker(path, fd, only_stale, locked);
     if (fd >= 0) {
         (void)sys_close(fd);
     }

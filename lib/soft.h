@@ -22,19 +22,24 @@
 int soft_make(const char *path, const struct soft_text *text, int *ret_fd,
               struct sidecar_id *ret_id);
 
-/* Removes the marker that was made as `fd`, which is closed in any case.
- * Returns 0, or -ESTALE when somebody else has taken it away before. */
+/* Removes the marker that was made as `fd`, also where the path no longer leads to
+ * it (chdir(2)). Returns 0, or -ESTALE when somebody else has taken it away before,
+ * with fd closed; or an error of unlink(2), and all is as before. */
 int soft_remove(const char *path, int fd);
+
+/* The same for who cannot try again: fd is closed in any case. */
+void soft_abandon(const char *path, int fd);
 
 /* Who holds it. *ret_id is set unless it is free. Whatever has the name, even a
  * link, is held; but -EISDIR for a directory. Returns 0 or an error. */
 int soft_judge(const char *path, struct soft_owner *ret, struct sidecar_id *ret_id);
 
 /*
- * Removes the marker, if it is stale (only_stale), or whatever it is. It is
- * renamed aside, compared with what was judged, and then unlinked. One breaker
- * at a time has it: flock on the marker itself, which reaches all breakers since
- * they are of the host that it names.
+ * Removes the marker, if it is stale (only_stale), or whatever it is. It changes
+ * places with one of ours (where the file system cannot: it is renamed aside), is
+ * compared with what was judged, and then unlinked. One breaker at a time has it:
+ * flock on the marker itself, which reaches all breakers since they are of the
+ * host that it names.
  * Returns 0 when it is gone or another has taken its place, -EAGAIN when somebody
  * else is breaking it, -ENXIO for what is not a regular file (-EISDIR a directory),
  * or an error.

@@ -7,6 +7,7 @@
 #include "lib/backoff.h"
 #include "lib/flock_wait.h"
 #include "lib/object.h"
+#include "lib/process_mark.h"
 #include "lib/soft.h"
 #include "lib/sys_linux.h"
 
@@ -19,13 +20,16 @@ static int flock_round(struct taking *taking) {
     if (r < 0) {
         return r;
     }
+    uint64_t process = process_token();
     r = sys_flock(fd, operation | LOCK_NB);
     if (r == -EWOULDBLOCK) {
         r = object_thread_holds(id, taking->shared)
                 ? -EDEADLK
                 : flock_wait(fd, operation, taking->until, &taking->wait);
     }
-    if (r == 0) {
+    if (process_token() != process) {
+        r = 0; /* a handler forked, and we are its child: this is our parent's lock */
+    } else if (r == 0) {
         r = sidecar_is_current(AT_FDCWD, taking->path, fd, id);
     }
     if (r <= 0) {

@@ -16,11 +16,15 @@
 #include <signal.h>
 #include <stdbool.h>
 
+#include "lib/signals.h"
+
 /* All but wait_signal_action are called with all signals blocked, so that no
  * handler of this thread finds the state half made. */
 
-/* Returns the signal, with `tick` as its handler; 0: there is none. */
-int wait_signal_take(void (*tick)(int number, siginfo_t *info, void *context));
+/* Returns the signal, with `tick` as its handler; 0: there is none. One that the
+ * thread blocks (`blocked`, the program's mask) or that is pending is passed over:
+ * the program may wait for it in another way (sigwaitinfo(2), signalfd(2)). */
+int wait_signal_take(void (*tick)(int number, siginfo_t *info, void *context), signal_set blocked);
 void wait_signal_give_back(void);
 
 /* What a timer's sigev_value is, so that its signals are known. */

@@ -48,23 +48,33 @@ static bool is_free(int number) {
            now.sa_handler == SIG_DFL;
 }
 
-static int choose(void) {
+/* A thread that blocks everything uses none of them in particular. */
+static signal_set used_signals(signal_set blocked) {
+    signal_set pending = 0, real_time = 0;
+    for (int number = SIGRTMIN; number <= SIGRTMAX; number++) {
+        real_time |= signals_only(number);
+    }
+    (void)SYS_CALL(SYS_rt_sigpending, &pending, sizeof(pending), 0, 0, 0, 0);
+    return (blocked & real_time) == real_time ? pending : pending | blocked;
+}
+
+static int choose(signal_set used) {
     for (int i = 0; i <= SIGRTMAX - SIGRTMIN; i++) {
         int number = SIGRTMAX - (i + FLOCK_WAIT_SIGNAL_OFFSET) % (SIGRTMAX - SIGRTMIN + 1);
-        if (is_free(number)) {
+        if (!(used & signals_only(number)) && is_free(number)) {
             return number;
         }
     }
     return 0;
 }
 
-static void install(void (*tick)(int number, siginfo_t *info, void *context)) {
+static void install(void (*tick)(int number, siginfo_t *info, void *context), signal_set blocked) {
     int saved = errno;
     struct sigaction action = {.sa_sigaction = tick,
                                .sa_flags = SA_SIGINFO | (FLOCK_CALL_STEPS ? SA_RESTART : 0)};
     (void)sigfillset(&action.sa_mask);
     shared.tick = tick;
-    shared.number = choose();
+    shared.number = choose(used_signals(blocked));
     if (shared.number) {
         (void)atomic_fetch_or(&shared.ever, signals_only(shared.number));
     }
@@ -74,10 +84,10 @@ static void install(void (*tick)(int number, siginfo_t *info, void *context)) {
     errno = saved;
 }
 
-int wait_signal_take(void (*tick)(int number, siginfo_t *info, void *context)) {
+int wait_signal_take(void (*tick)(int number, siginfo_t *info, void *context), signal_set blocked) {
     enter();
     if (shared.users == 0) {
-        install(tick);
+        install(tick, blocked);
     }
     if (shared.number) {
         shared.users++;

@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <linux/seccomp.h>
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -198,6 +199,67 @@ Test(filelock, a_living_child_does_not_keep_it) {
     close(hold[1]);
     waitpid(pid, NULL, 0);
     close(hold[0]);
+}
+
+/* Its parent dies: a child that never asks for the lock must not keep it. */
+Test(filelock, a_child_does_not_keep_it_for_a_dead_parent) {
+    int hold[2], dead = 0;
+    char end = 0;
+    cr_assert_eq(pipe(hold), 0);
+    pid_t parent = fork();
+    if (parent == 0) {
+        close(hold[1]);
+        bool bad = filelock_acquire(lock, FILELOCK_ONCE) != 0;
+        if (fork() == 0) {
+            _exit(read(hold[0], &end, 1) != 0);
+        }
+        _exit(bad);
+    }
+    cr_assert_eq(waitpid(parent, &dead, 0), parent);
+    cr_expect_eq(dead, 0);
+    cr_expect_eq(lock_state("a"), FREE);
+    close(hold[1]);
+    close(hold[0]);
+}
+
+/* A child may have its parent's number. */
+static int first_of_its_namespace(void) {
+    int status = 0;
+    if (filelock_acquire(lock, FILELOCK_ONCE) != 0 || getpid() != 1) {
+        return 2;
+    }
+    if (unshare(CLONE_NEWPID) < 0) {
+        return 3;
+    }
+    pid_t child = fork();
+    if (child == 0) {
+        bool bad = getpid() != 1 || filelock_is_held(lock) || filelock_release(lock) != -EPERM;
+        _exit(bad);
+    }
+    if (waitpid(child, &status, 0) != child || status != 0) {
+        return 4;
+    }
+    return lock_state("a") != EXCLUSIVE || filelock_release(lock) != 0;
+}
+
+Test(filelock, a_child_with_the_same_pid) {
+    int status;
+    pid_t outer = fork();
+    if (outer == 0) {
+        if (unshare(CLONE_NEWPID) < 0) {
+            _exit(77);
+        }
+        pid_t first = fork();
+        if (first == 0) {
+            _exit(first_of_its_namespace());
+        }
+        _exit(waitpid(first, &status, 0) == first && WIFEXITED(status) ? WEXITSTATUS(status) : 5);
+    }
+    cr_assert_eq(waitpid(outer, &status, 0), outer);
+    if (WIFEXITED(status) && WEXITSTATUS(status) == 77) {
+        cr_skip("needs root, to make a pid namespace");
+    }
+    cr_expect_eq(status, 0, "%x", status);
 }
 
 /* P2: somebody unlinks the file as we wait for it. */

@@ -5,6 +5,7 @@
 #include <string.h>
 #include <sys/file.h>
 #include <sys/time.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "lib/filelock.h"
@@ -105,4 +106,28 @@ Test(signals_soft, without_restart_it_ends) {
 }
 Test(signals_soft, blocked_stays_blocked) {
     blocked_stays_blocked();
+}
+
+/* Signals that the program waits for in another way than by a handler stay its
+ * own: here all real-time ones but the first. */
+static void queued_signals_stay(void) {
+    sigset_t used;
+    siginfo_t info;
+    struct timespec now = {0};
+    sigemptyset(&used);
+    for (int number = SIGRTMIN + 1; number <= SIGRTMAX; number++) {
+        sigaddset(&used, number);
+    }
+    cr_assert_eq(sigprocmask(SIG_BLOCK, &used, NULL), 0);
+    for (int number = SIGRTMIN + 1; number <= SIGRTMAX; number++) {
+        cr_assert_eq(sigqueue(getpid(), number, (union sigval){.sival_int = number}), 0);
+    }
+    cr_expect_eq(filelock_acquire(lock, 50000), -ETIMEDOUT);
+    for (int number = SIGRTMIN + 1; number <= SIGRTMAX; number++) {
+        cr_expect_eq(sigtimedwait(&used, &info, &now), number, "signal %d", number);
+    }
+}
+
+Test(signals_flock, queued_signals_stay) {
+    queued_signals_stay();
 }

@@ -199,6 +199,63 @@ Test(soft, a_marker_taken_away_is_noticed) {
     cr_expect_not(filelock_is_held(lock));
 }
 
+/* A relative path leads elsewhere by the time of the release. */
+Test(soft, released_from_another_directory) {
+    cr_assert_eq(filelock_acquire(lock, FILELOCK_ONCE), 0);
+    cr_assert_eq(mkdir("elsewhere", 0755), 0);
+    cr_assert_eq(chdir("elsewhere"), 0);
+    cr_expect_eq(filelock_release(lock), 0);
+    cr_expect_eq(access("../a.lock", F_OK), -1, "held for ever");
+    cr_assert_eq(chdir(".."), 0);
+    cr_expect_eq(filelock_acquire(lock, FILELOCK_ONCE), 0);
+}
+
+/* The directory has become one that may not be written to. */
+static int release_twice(void) {
+    struct filelock *own;
+    if (filelock_create(&own, "closing/a.lock", FILELOCK_SOFT) < 0 ||
+        filelock_acquire(own, FILELOCK_ONCE) < 0 || chmod("closing", 0555) < 0) {
+        return 2;
+    }
+    if (filelock_release(own) != -EACCES || !filelock_is_held(own)) {
+        return 3;
+    }
+    if (chmod("closing", 0755) < 0 || filelock_release(own) != 0) {
+        return 4;
+    }
+    return access("closing/a.lock", F_OK) == 0;
+}
+
+Test(soft, a_release_that_fails_can_be_repeated) {
+    int status;
+    cr_assert_eq(mkdir("closing", 0755), 0);
+    if (geteuid() == 0) {
+        cr_assert_eq(chown("closing", 65534, 65534), 0);
+    }
+    pid_t pid = fork();
+    if (pid == 0) {
+        bool other = geteuid() != 0 || (setgid(65534) == 0 && setuid(65534) == 0);
+        _exit(other ? release_twice() : 5);
+    }
+    cr_assert_eq(waitpid(pid, &status, 0), pid);
+    cr_expect_eq(status, 0, "%x", status);
+}
+
+/* The name has no room for anything behind it. */
+Test(soft, a_stale_marker_with_a_long_name) {
+    char name[256];
+    struct filelock *own;
+    memset(name, 'x', 255);
+    name[255] = '\0';
+    cr_assert_eq(filelock_create(&own, name, FILELOCK_SOFT), 0);
+    char text[600];
+    snprintf(text, sizeof(text), "%d\n%s\n", (int)dead_process(), host.nodename);
+    put_file(name, text);
+    cr_expect_eq(filelock_acquire(own, FILELOCK_ONCE), 0);
+    filelock_destroy(own);
+    cr_expect_eq(run_shell(NULL, "[ -z \"$(ls -A)\" ]"), 0, "something is left");
+}
+
 Test(soft, breaking_by_hand) {
     cr_expect_eq(filelock_break(lock), 0, "there is none");
     plant("1\nanother.host\n");
