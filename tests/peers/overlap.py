@@ -91,6 +91,14 @@ class Peer:
     def go(self):
         self.process.stdin.close()
 
+    def wait_for_a_hold(self):
+        end = time.monotonic() + LIMIT
+        while time.monotonic() < end:
+            with open(self.logs[-1], "rb") as log:
+                if any(log.read(8)):
+                    return
+            time.sleep(0.001)
+
     def kill(self):
         self.deaths.append(time.monotonic_ns())
         self.process.kill()
@@ -124,6 +132,7 @@ class Peer:
 
 def kill_again_and_again(peer):
     for _ in range(KILLS):
+        peer.wait_for_a_hold()
         time.sleep(random.uniform(0.01, 0.06))  # anywhere in its work
         peer.kill()
         if len(peer.deaths) < KILLS:
