@@ -203,23 +203,26 @@ Test(filelock, a_living_child_does_not_keep_it) {
 
 /* Its parent dies: a child that never asks for the lock must not keep it. */
 Test(filelock, a_child_does_not_keep_it_for_a_dead_parent) {
-    int hold[2], dead = 0;
+    int hold[2], ready[2], dead = 0;
     char end = 0;
     cr_assert_eq(pipe(hold), 0);
+    cr_assert_eq(pipe(ready), 0);
     pid_t parent = fork();
     if (parent == 0) {
         close(hold[1]);
         bool bad = filelock_acquire(lock, FILELOCK_ONCE) != 0;
         if (fork() == 0) {
-            _exit(read(hold[0], &end, 1) != 0);
+            _exit(write(ready[1], "", 1) != 1 || read(hold[0], &end, 1) != 0);
         }
-        _exit(bad);
+        _exit(bad || read(ready[0], &end, 1) != 1);
     }
     cr_assert_eq(waitpid(parent, &dead, 0), parent);
     cr_expect_eq(dead, 0);
     cr_expect_eq(lock_state("a"), FREE);
     close(hold[1]);
     close(hold[0]);
+    close(ready[0]);
+    close(ready[1]);
 }
 
 /* A child may have its parent's number. */
