@@ -6,6 +6,7 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <stdatomic.h>
 #include <string.h>
 
 #include "lib/clock.h"
@@ -27,7 +28,8 @@ static uint64_t random_number(void) {
     }
     /* Unpredictable enough: O_EXCL is what keeps others out. */
     static _Atomic uint64_t last;
-    return last += clock_now() * 6364136223846793005u + (uint64_t)sys_gettid();
+    uint64_t step = clock_now() * 6364136223846793005u + (uint64_t)sys_gettid();
+    return atomic_fetch_add(&last, step) + step;
 }
 
 static void make_up(char *letters) {
