@@ -235,22 +235,12 @@ static void waits_and_is_cancelled(const char *flags) {
     GONE;
 }
 
-/* The address sanitizer takes the frames that a cancelled thread has left for
- * memory in use. */
-static void not_with_the_sanitizers(void) {
-    if (TEST_SANITIZED) {
-        cr_skip("the address sanitizer does not follow the end of a cancelled thread");
-    }
-}
-
 Test(threads, one_that_waits_for_a_lock_can_be_cancelled) {
-    not_with_the_sanitizers();
     puppet = puppet_start("*.csv", NULL);
     waits_and_is_cancelled("2");
 }
 
 Test(threads, one_that_waits_for_an_upgrade_can_be_cancelled) {
-    not_with_the_sanitizers();
     puppet = puppet_start("*.csv", NULL);
     struct stranger stranger = stranger_locks("a.csv", LOCK_SH);
     CALL(3, "open a.csv 0");
