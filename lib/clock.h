@@ -1,9 +1,15 @@
-/* Time as the whole project counts it: microseconds of CLOCK_MONOTONIC. */
+/*
+ * Time as the whole project counts it: microseconds of CLOCK_MONOTONIC, asked of
+ * the kernel itself: a preloaded library may tell the program another time
+ * (faketime), and then a timeout that is counted by it never comes.
+ */
 #ifndef FILELOCK_CLOCK_H
 #define FILELOCK_CLOCK_H
 
 #include <stdint.h>
 #include <time.h>
+
+#include "lib/sys_linux.h"
 
 #define CLOCK_FOREVER UINT64_MAX
 #define CLOCK_MILLISECOND UINT64_C(1000)
@@ -11,7 +17,7 @@
 
 static inline uint64_t clock_now(void) {
     struct timespec now;
-    (void)clock_gettime(CLOCK_MONOTONIC, &now); /* cannot fail for this clock */
+    (void)sys_clock(CLOCK_MONOTONIC, &now); /* cannot fail for this clock */
     return (uint64_t)now.tv_sec * CLOCK_SECOND + (uint64_t)now.tv_nsec / 1000;
 }
 
