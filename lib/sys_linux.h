@@ -170,12 +170,12 @@ static inline ssize_t sys_getdents64(int fd, void *ret, size_t size) {
 #define SYS_TIME64(name, name64) (name)
 #endif
 
-/* Relative, of CLOCK_MONOTONIC. */
 static inline int sys_clock(clockid_t clock, struct timespec *ret) {
     return (int)SYS_CALL(SYS_TIME64(SYS_clock_gettime, SYS_clock_gettime64), clock, ret, 0, 0, 0,
                          0);
 }
 
+/* Relative, of CLOCK_MONOTONIC. */
 static inline int sys_sleep(const struct timespec *duration) {
     return (int)SYS_CALL(SYS_TIME64(SYS_clock_nanosleep, SYS_clock_nanosleep_time64),
                          CLOCK_MONOTONIC, 0, duration, NULL, 0, 0);

@@ -42,11 +42,26 @@ static void lives_with_the_child(const char *file, enum lock_state state) {
     cr_expect_eq(lock_state(file), state == NO_SIDECAR ? NO_SIDECAR : FREE, "%s after it", file);
 }
 
+/* Actions, and what is to be seen of a.csv while the child lives. */
+struct spawn_case {
+    const char *actions;
+    enum lock_state state;
+};
+
+static void opens_it(const struct spawn_case *it) {
+    static const char *const calls[] = {"spawn", "spawnp", "spawn_bare"};
+    for (size_t call = 0; call < 3; call++) {
+        (void)unlink("a.csv.lock");
+        (void)unlink("new.csv");
+        CALL(0, "%s %s", calls[call], it->actions);
+        cr_expect_eq(puppet->error, UNTOUCHED, "%s", it->actions);
+        cr_expect_eq(lock_state("a.csv"), it->state, "%s %s", calls[call], it->actions);
+        lives_with_the_child("a.csv", it->state);
+    }
+}
+
 Test(spawn, a_file_that_it_opens) {
-    static const struct {
-        const char *actions;
-        enum lock_state state;
-    } cases[] = {
+    static const struct spawn_case cases[] = {
         {"open:1:a.csv:01101", EXCLUSIVE},
         {"open:0:a.csv:0", SHARED},
         {"open:2:a.csv:02101", EXCLUSIVE},
@@ -54,9 +69,6 @@ Test(spawn, a_file_that_it_opens) {
         {"open:5:a.csv:02101 dup2:5:1 close:5", EXCLUSIVE},
         {"open:1:a.csv:02101 dup2:1:2", EXCLUSIVE},
         {"open:1:a.csv:02101 dup2:1:7 close:1 dup2:7:2", EXCLUSIVE},
-        {"open:1:a.csv:02101 closefrom:3", EXCLUSIVE},
-        {"open:1:a.csv:02101 closefrom:1020", EXCLUSIVE},
-        {"closefrom:3 open:1:a.csv:02101", EXCLUSIVE},
         {"open:1:a.csv:02101 close:1020 close:1021 close:1022 close:1023", EXCLUSIVE},
         {"open:1:a.csv:02101 open:1022:/dev/null:0", EXCLUSIVE},
         {"open:4:/dev/null:0 dup2:4:1020 open:1:a.csv:02101", EXCLUSIVE},
@@ -65,21 +77,26 @@ Test(spawn, a_file_that_it_opens) {
         /* None of these has it on 0 to 2 in the end (H6). */
         {"open:1:a.csv:02101 close:1", FREE},
         {"open:1:a.csv:02101 open:1:/dev/null:1", FREE},
-        {"open:1:a.csv:02101 closefrom:1", FREE},
         {"open:5:a.csv:02101", FREE},
         {"open:1:a.csv:02101 dup2:1:5 close:1", FREE},
     };
-    static const char *const calls[] = {"spawn", "spawnp", "spawn_bare"};
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
-        for (size_t call = 0; call < 3; call++) {
-            (void)unlink("a.csv.lock");
-            (void)unlink("new.csv");
-            CALL(0, "%s %s", calls[call], cases[i].actions);
-            cr_expect_eq(puppet->error, UNTOUCHED, "%s", cases[i].actions);
-            cr_expect_eq(lock_state("a.csv"), cases[i].state, "%s %s", calls[call],
-                         cases[i].actions);
-            lives_with_the_child("a.csv", cases[i].state);
-        }
+        opens_it(&cases[i]);
+    }
+}
+
+/* Our numbers are among those that it closes, in the middle of the actions. */
+Test(spawn, closefrom_and_a_file_that_it_opens) {
+    static const struct spawn_case cases[] = {
+        {"open:1:a.csv:02101 closefrom:3", EXCLUSIVE},
+        {"open:1:a.csv:02101 closefrom:1020", EXCLUSIVE},
+        {"closefrom:3 open:1:a.csv:02101", EXCLUSIVE},
+        {"open:1:a.csv:02101 dup2:1:2 closefrom:3 close:1", EXCLUSIVE},
+        {"open:1:a.csv:02101 closefrom:1", FREE},
+        {"open:5:a.csv:02101 closefrom:5", FREE},
+    };
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        opens_it(&cases[i]);
     }
 }
 
@@ -114,61 +131,85 @@ Test(spawn, the_child_ends_it_itself) {
     STATE("a.csv", FREE);
 }
 
+/* fd: the parent's number of a.csv. */
+static void hands_it_on(const struct spawn_case *it, int fd) {
+    for (int bare = 0; bare < 2; bare++) {
+        CALL(3, "open a.csv 2");
+        if (fd != 3) {
+            CALL(fd, "dup2 3 %d", fd);
+            CALL(0, "close 3");
+        }
+        CALL(0, "%s %s", bare ? "spawn_bare" : "spawn", it->actions);
+        STATE("a.csv", EXCLUSIVE);
+        CALL(fd, "dup2 2 %d", fd); /* the parent's reference ends */
+        cr_expect_eq(lock_state("a.csv"), it->state, "%s, %s", it->actions,
+                     bare ? "bare" : "under the shim");
+        lives_with_the_child("a.csv", it->state);
+        if (fd > 2) {
+            CALL(0, "close %d", fd);
+        }
+    }
+}
+
 Test(spawn, what_the_parent_has_open) {
-    static const struct {
-        const char *actions;
-        enum lock_state state;
-    } cases[] = {
-        {"dup2:3:1", EXCLUSIVE},
-        {"dup2:3:1 closefrom:3", EXCLUSIVE},
-        {"dup2:3:1 close:3 dup2:1:0", EXCLUSIVE},
-        {"close:3", FREE},
-        {"dup2:3:5", FREE},
+    static const struct spawn_case cases[] = {
+        {"dup2:3:1", EXCLUSIVE},     {"dup2:3:1 close:3 dup2:1:0", EXCLUSIVE},
+        {"close:3", FREE},           {"dup2:3:5", FREE},
         {"dup2:3:1 dup2:2:1", FREE},
-        {"closefrom:3 open:1:/dev/null:1", FREE},
     };
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
-        for (int bare = 0; bare < 2; bare++) {
-            CALL(3, "open a.csv 2");
-            CALL(0, "%s %s", bare ? "spawn_bare" : "spawn", cases[i].actions);
-            STATE("a.csv", EXCLUSIVE);
-            CALL(0, "close 3");
-            cr_expect_eq(lock_state("a.csv"), cases[i].state, "%s", cases[i].actions);
-            lives_with_the_child("a.csv", cases[i].state);
-        }
+        hands_it_on(&cases[i], 3);
     }
 }
 
 /* The parent's twin of 0 to 2 survives exec; the child's descriptor may not. */
 Test(spawn, what_the_parent_has_on_stdio) {
-    static const struct {
-        const char *actions;
-        enum lock_state state;
-    } cases[] = {
+    static const struct spawn_case cases[] = {
         {"", EXCLUSIVE},
-        {"closefrom:3", EXCLUSIVE},
-        {"close:9 close:1022", EXCLUSIVE},
-        {"open:9:/dev/null:0 dup2:9:1022", EXCLUSIVE},
+        {"close:9 close:1020 close:1021 close:1022 close:1023", EXCLUSIVE},
+        {"open:9:/dev/null:0 dup2:9:1021 dup2:9:1022", EXCLUSIVE},
         {"dup2:1:2 close:1", EXCLUSIVE},
         {"dup2:1:1", EXCLUSIVE},
         {"close:1", FREE},
         {"open:1:/dev/null:1", FREE},
         {"dup2:2:1", FREE},
-        {"closefrom:1", FREE},
         {"dup2:1:8 close:1", FREE},
     };
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
-        for (int bare = 0; bare < 2; bare++) {
-            CALL(3, "open a.csv 2");
-            CALL(1, "dup2 3 1");
-            CALL(0, "close 3");
-            CALL(0, "%s %s", bare ? "spawn_bare" : "spawn", cases[i].actions);
-            STATE("a.csv", EXCLUSIVE);
-            CALL(1, "dup2 2 1");
-            cr_expect_eq(lock_state("a.csv"), cases[i].state, "%s, %s", cases[i].actions,
-                         bare ? "bare" : "under the shim");
-            lives_with_the_child("a.csv", cases[i].state);
-        }
+        hands_it_on(&cases[i], 1);
+    }
+}
+
+Test(spawn, closefrom_and_what_the_parent_has_open) {
+    static const struct spawn_case from_3[] = {{"dup2:3:1 closefrom:3", EXCLUSIVE},
+                                               {"closefrom:3 open:1:/dev/null:1", FREE}};
+    static const struct spawn_case from_1[] = {{"closefrom:3", EXCLUSIVE}, {"closefrom:1", FREE}};
+    for (size_t i = 0; i < 2; i++) {
+        hands_it_on(&from_3[i], 3);
+        hands_it_on(&from_1[i], 1);
+    }
+}
+
+/* inherit=all and none, in the child as after exec. */
+Test(spawn, inherit_option) {
+    static const struct {
+        const char *patterns, *actions;
+        enum lock_state state;
+    } cases[] = {
+        {"*.csv inherit=all", "open:5:a.csv:02101", EXCLUSIVE},
+        {"*.csv inherit=all", "open:1:a.csv:02101 dup2:1:7 close:1", EXCLUSIVE},
+        {"*.csv inherit=all", "open:5:a.csv:02101 close:5", FREE},
+        {"*.csv inherit=none", "open:1:a.csv:02101", FREE},
+        {"*.csv inherit=none", "open:5:a.csv:02101 dup2:5:0", FREE},
+    };
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        struct puppet *other = puppet_start(cases[i].patterns, NULL);
+        cr_expect_eq(puppet_call(other, "spawn %s", cases[i].actions), 0);
+        cr_expect_eq(lock_state("a.csv"), cases[i].state, "%s: %s", cases[i].patterns,
+                     cases[i].actions);
+        cr_expect_eq(puppet_call(other, "end_spawned"), 0);
+        STATE("a.csv", FREE);
+        (void)puppet_end(other);
     }
 }
 
@@ -238,8 +279,7 @@ Test(spawn, a_lock_that_cannot_be_had) {
 }
 
 Test(spawn, attributes_are_kept) {
-    CALL(0, "spawn flags:%d open:1:a.csv:%#o closefrom:3", 0x80 /* POSIX_SPAWN_SETSID */,
-         WRITE_MORE);
+    CALL(0, "spawn flags:%d open:1:a.csv:%#o", 0x80 /* POSIX_SPAWN_SETSID */, WRITE_MORE);
     CALL(1, "session_of_spawned");
     lives_with_the_child("a.csv", EXCLUSIVE);
     CALL(0, "spawn open:1:a.csv:%#o", WRITE_MORE);

@@ -3,6 +3,7 @@
 #include <criterion/criterion.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/file.h>
@@ -237,14 +238,24 @@ static void put_on_stdout(void) {
     STATE("a.csv", EXCLUSIVE);
 }
 
+/* The puppet goes on as its own child; its parent has ended by then. */
+static void become_a_daemon(int noclose) {
+    pid_t pid = (pid_t)puppet_call(puppet, "syscall %d", SYS_getpid);
+    struct pollfd parent = {.fd = (int)syscall(SYS_pidfd_open, pid, 0), .events = POLLIN};
+    cr_assert_geq(parent.fd, 0);
+    CALL(0, "daemon 1 %d", noclose);
+    cr_assert_eq(poll(&parent, 1, 30000), 1);
+    close(parent.fd);
+}
+
 Test(ways, daemon_ends_what_is_on_stdio) {
     put_on_stdout();
-    CALL(0, "daemon 1 1");
+    become_a_daemon(1);
     STATE("a.csv", EXCLUSIVE);
-    CALL(0, "daemon 1 0");
+    become_a_daemon(0);
     STATE("a.csv", FREE);
     CALL(3, "open a.csv 2");
-    CALL(0, "daemon 1 0");
+    become_a_daemon(0);
     STATE("a.csv", EXCLUSIVE);
     CALL(0, "close 3");
     STATE("a.csv", FREE);
