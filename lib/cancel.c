@@ -3,6 +3,7 @@
 #include <stddef.h>
 #include <time.h>
 
+#include "lib/signals.h"
 #include "lib/sys_linux.h"
 
 static int64_t slot_value(int timer) {
@@ -16,14 +17,23 @@ static void set_off(int timer) {
     (void)sys_timer_settime(timer, 0, &now);
 }
 
+/* Whoever waits there cannot leave meanwhile. Signals blocked: a handler in the
+ * middle may wait for the very lock that he has got. */
+static void set_off_slot(_Atomic int64_t *slot) {
+    signal_set before = signals_mask(SIGNALS_ALL);
+    int64_t value = atomic_load(slot);
+    if (value && !(value & 1) && atomic_compare_exchange_strong(slot, &value, value | 1)) {
+        set_off((int)(value / 2 - 1));
+        atomic_store(slot, value);
+    }
+    (void)signals_mask(before);
+}
+
 void cancel_all(struct cancel *cancel) {
     atomic_fetch_add(&cancel->generation, 1);
     for (int i = 0; i < CANCEL_SLOTS; i++) {
-        int64_t value = atomic_load(&cancel->timers[i]);
-        if (value && !(value & 1) &&
-            atomic_compare_exchange_strong(&cancel->timers[i], &value, value | 1)) {
-            set_off((int)(value / 2 - 1));
-            atomic_store(&cancel->timers[i], value);
+        if (atomic_load(&cancel->timers[i])) {
+            set_off_slot(&cancel->timers[i]);
         }
     }
 }

@@ -23,7 +23,7 @@ int close_any(int fd, int (*call)(int)) {
         return call(fd);
     }
     if (table_kind(word) == TABLE_HIDDEN) {
-        return 0;
+        return hidden_is_here(fd) ? 0 : call(fd);
     }
     bool before = table_settle();
     word = reference_closing(fd, word);
@@ -79,6 +79,9 @@ static int close_between(unsigned first, unsigned last, int flags, real_close_ra
     unsigned end = last;
     for (int hidden = table_previous(TABLE_HIDDEN, as_number(last) + 1);
          hidden >= 0 && (unsigned)hidden >= first; hidden = table_previous(TABLE_HIDDEN, hidden)) {
+        if (!hidden_is_here(hidden)) {
+            continue;
+        }
         if ((unsigned)hidden < end && call((unsigned)hidden + 1, end, flags) < 0) {
             return -1;
         }

@@ -36,7 +36,7 @@ static struct copy copy_begin(int from) {
     struct copy copy = {.gate = {.entered = false}, .twin = -1};
     if (is_data(from)) {
         copy.gate = gate_enter();
-        copy.twin = reference_another_twin(table_get(from));
+        copy.twin = reference_another_twin(from);
     }
     return copy;
 }
@@ -107,7 +107,7 @@ int wrap___dup2(int from, int to) {
 #endif
 
 int fcntl_any(int fd, int command, void *argument, real_fcntl *call) {
-    bool hidden = table_kind(table_get(fd)) == TABLE_HIDDEN;
+    bool hidden = hidden_is_here(fd);
     switch (command) {
     case F_DUPFD:
     case F_DUPFD_CLOEXEC: {
@@ -163,7 +163,7 @@ int wrap_ioctl(int fd, IOCTL_REQUEST request, ...) {
     if (request != FIOCLEX && request != FIONCLEX) {
         return real.ioctl(fd, request, argument);
     }
-    if (table_kind(table_get(fd)) == TABLE_HIDDEN) {
+    if (hidden_is_here(fd)) {
         return 0;
     }
     int result = real.ioctl(fd, request, argument);

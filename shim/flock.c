@@ -38,7 +38,7 @@ static bool join_own_hold(int fd, struct sidecar_id id, int operation) {
         (operation == LOCK_EX && table_mode(word) != MODE_EXCLUSIVE)) {
         return false;
     }
-    int twin = hidden_make(own, table_mode(word), id);
+    int twin = hidden_copy(own, word, table_mode(word), id);
     if (twin < 0) {
         return false;
     }

@@ -43,7 +43,7 @@ static void wait_and_enter(void) {
     uint64_t until = 0;
     for (;;) {
         atomic_fetch_add(&inside, 1);
-        if (atomic_load(&closed) == 0) {
+        if (atomic_load(&closed) == 0 || closing > 0) {
             return;
         }
         if (!until) {
@@ -58,7 +58,7 @@ static void wait_and_enter(void) {
 
 struct gate gate_enter(void) {
     struct gate gate = {.entered = false};
-    if (depth == 0 && (closing > 0 || !gate_has_threads() || table_is_foreign())) {
+    if (depth == 0 && (!gate_has_threads() || table_is_foreign())) {
         return gate; /* a child that shares our memory must not leave a count here */
     }
     gate.before = signals_mask(SIGNALS_ALL);
@@ -96,6 +96,19 @@ void gate_leave(struct gate gate) {
     (void)signals_mask(gate.before);
 }
 
+/* Signals blocked: a handler in the middle would wait for its own thread. */
+static void set_closed(bool now) {
+    signal_set before = signals_mask(SIGNALS_ALL);
+    counted = now;
+    if (now) {
+        atomic_fetch_add(&closed, 1);
+    } else {
+        closing--;
+        atomic_fetch_sub(&closed, 1);
+    }
+    (void)signals_mask(before);
+}
+
 void gate_close(void) {
     if (closing++ > 0) {
         return;
@@ -104,8 +117,7 @@ void gate_close(void) {
     if (alone || table_is_foreign()) {
         return;
     }
-    counted = true;
-    atomic_fetch_add(&closed, 1);
+    set_closed(true);
     uint64_t until = 0;
     while (atomic_load(&inside) > 0) {
         if (!until) {
@@ -118,9 +130,10 @@ void gate_close(void) {
 }
 
 void gate_open(void) {
-    if (closing > 0 && --closing == 0 && counted) {
-        counted = false;
-        atomic_fetch_sub(&closed, 1);
+    if (closing == 1 && counted) {
+        set_closed(false);
+    } else if (closing > 0) {
+        closing--;
     }
 }
 

@@ -1,6 +1,7 @@
 #include "shim/hidden.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdatomic.h>
 
 #include "lib/sys_linux.h"
@@ -11,7 +12,6 @@
 #include "shim/trace.h"
 
 #define MOVE_ATTEMPTS 10000 /* at a number that another thread is closing */
-#define PLACES 16           /* at the top, for the twins of 0 to 2; fewer where all are few */
 
 /* Real-time signals that nobody gives to F_SETSIG for long. */
 #define MARK_STDIO 61
@@ -23,26 +23,60 @@ static const struct sidecar_id NO_ID;
 /* Whether a hold may have another mark than that of inherit=stdio. */
 static atomic_bool marks_differ;
 
-int hidden_make(int from, enum table_mode mode, struct sidecar_id id) {
-    struct gate gate = gate_enter();
-    int fd = number_high(from);
+/* A new number, or an error, which is passed on. */
+static int put_in_transit(int fd, enum table_mode mode, struct sidecar_id id) {
     table_word before;
     if (fd >= 0 && !table_put(fd, TABLE_HIDDEN, mode, table_transit(), id, &before)) {
         (void)sys_close(fd);
-        fd = -ENOMEM;
+        return -ENOMEM;
     }
+    return fd;
+}
+
+int hidden_make(int from, enum table_mode mode, struct sidecar_id id) {
+    struct gate gate = gate_enter();
+    int fd = put_in_transit(number_high(from), mode, id);
     gate_leave(gate);
     return fd;
 }
 
-/* A directory in use has no sidecar; that it is open must do. */
+/* What has no sidecar is a directory in use or the like: O_PATH must do. */
+static bool is_file(int fd, struct sidecar_id id) {
+    struct sys_stat stat;
+    if (sidecar_same(id, NO_ID)) {
+        int flags = sys_fcntl(fd, F_GETFL, 0);
+        return flags >= 0 && flags & O_PATH;
+    }
+    return sys_fstat(fd, &stat) == 0 && sidecar_same(sidecar_id_of(&stat), id);
+}
+
 bool hidden_is_ours(int fd, table_word word) {
     struct sidecar_id id;
-    struct sys_stat stat;
-    if (!table_id(fd, word, &id) || sys_fstat(fd, &stat) < 0) {
-        return false;
+    return table_id(fd, word, &id) && is_file(fd, id);
+}
+
+/* fd has just been duplicated from `from`. Another thread may have closed that
+ * and a third have got the number for a lock that it still waits for. A word
+ * changes before its number is free (claim), so one that is the same after the
+ * duplication was true of what was duplicated. */
+static int put_copy(int fd, int from, table_word word, enum table_mode mode, struct sidecar_id id) {
+    if (fd >= 0 && (table_get(from) != word || !is_file(fd, id))) {
+        (void)sys_close(fd);
+        return -EBADF;
     }
-    return sidecar_same(id, NO_ID) || sidecar_same(sidecar_id_of(&stat), id);
+    return put_in_transit(fd, mode, id);
+}
+
+int hidden_copy(int from, table_word word, enum table_mode mode, struct sidecar_id id) {
+    struct gate gate = gate_enter();
+    int fd = put_copy(number_high(from), from, word, mode, id);
+    gate_leave(gate);
+    return fd;
+}
+
+bool hidden_is_here(int fd) {
+    table_word word = table_get(fd);
+    return table_kind(word) == TABLE_HIDDEN && (!table_is_foreign() || hidden_is_ours(fd, word));
 }
 
 /* Makes it ours alone to close or move, if it still is `other`'s (and its mode
@@ -100,9 +134,12 @@ void hidden_release(int fd, int program_fd) {
 
 void hidden_close_orphan(int fd) {
     table_word word = table_get(fd);
+    struct gate gate = gate_enter();
     if (table_kind(word) == TABLE_HIDDEN) {
+        (void)claim(fd, table_other(word), &word); /* another thread may be duplicating it */
         close_claimed(fd, word);
     }
+    gate_leave(gate);
 }
 
 void hidden_heal(int fd, table_word word) {
@@ -184,24 +221,28 @@ bool hidden_survives_exec(int fd, int for_fd) {
 }
 
 int hidden_another(int fd, int for_fd) {
-    table_word word = table_get(fd), before;
-    struct sidecar_id id;
-    if (table_kind(word) != TABLE_HIDDEN || !table_id(fd, word, &id) || !hidden_is_ours(fd, word)) {
-        return -EBADF;
-    }
-    int copy = -1;
+    int copy = -EBADF;
     struct gate gate = gate_enter();
-    if (has_place(for_fd, hidden_inherit(fd))) {
-        (void)sys_fcntl(fd, F_SETSIG, MARK_STDIO);
-        copy = number_at_place(fd, for_fd);
-        if (copy >= 0 &&
-            !table_put(copy, TABLE_HIDDEN, table_mode(word), table_transit(), id, &before)) {
-            (void)sys_close(copy);
-            copy = -ENOMEM;
+    for (table_word word = 0; copy == -EBADF && table_get(fd) != word;) {
+        struct sidecar_id id;
+        word = table_get(fd);
+        if (table_kind(word) != TABLE_HIDDEN || table_mode(word) == MODE_CLOSING) {
+            break;
+        }
+        if (!table_id(fd, word, &id)) {
+            word = 0; /* it has changed meanwhile, as it may have in the copy */
+            continue;
+        }
+        if (has_place(for_fd, hidden_inherit(fd))) {
+            (void)sys_fcntl(fd, F_SETSIG, MARK_STDIO);
+            copy = put_copy(number_at_place(fd, for_fd), fd, word, table_mode(word), id);
+        }
+        if (copy < 0) {
+            copy = hidden_copy(fd, word, table_mode(word), id);
         }
     }
     gate_leave(gate);
-    return copy >= 0 ? copy : hidden_make(fd, table_mode(word), id);
+    return copy;
 }
 
 /* A copy in the place for program_fd, in the table as its twin; or an error:
@@ -317,10 +358,13 @@ void hidden_move_away(int fd) {
             return;
         }
         struct gate gate = gate_enter();
+        /* A handler in between would find a reference that leads nowhere. */
+        signal_set blocked = signals_mask(SIGNALS_ALL);
         bool ours = claim(fd, table_other(before), &before);
         if (ours) {
             move_claimed(fd, before);
         }
+        (void)signals_mask(blocked);
         gate_leave(gate);
         if (ours) {
             return;

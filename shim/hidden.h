@@ -36,6 +36,10 @@ int hidden_make(int from, enum table_mode mode, struct sidecar_id id);
  * program after exec whom it serves (as long as one is free), -1: to any. */
 int hidden_another(int fd, int for_fd);
 
+/* Duplicates `from` (a hidden descriptor, or the program's own of a sidecar), which
+ * had `word` and is one of the sidecar `id`. -EBADF when that is no longer so. */
+int hidden_copy(int from, table_word word, enum table_mode mode, struct sidecar_id id);
+
 /* Whether the hold that it has is to survive exec together with a descriptor
  * `for_fd` that does. */
 bool hidden_survives_exec(int fd, int for_fd);
@@ -53,6 +57,11 @@ void hidden_close_orphan(int fd);
 /* Whether it is still what the table says: somebody may have closed it with a
  * raw system call, and the number may be a file of the program's by now. */
 bool hidden_is_ours(int fd, table_word word);
+
+/* Whether the number is one of ours, and so not there for the program. (The table
+ * of a vforked child also has what its parent's threads have made since, and at
+ * these numbers the child may have something of its own.) */
+bool hidden_is_here(int fd);
 
 /* Forgets a word whose descriptor is not ours any more. */
 void hidden_heal(int fd, table_word word);

@@ -12,10 +12,8 @@ int hidden_find(struct sidecar_id id, int except, table_word *ret_word) {
             continue;
         }
         if (found < 0 || table_mode(word) > table_mode(*ret_word)) {
-            /* What threads of our parent have opened since we were vforked is
-             * in the table that we share, but we do not have it. */
             if (table_is_foreign() && !hidden_is_ours(fd, word)) {
-                continue;
+                continue; /* (hidden_is_here) */
             }
             found = fd;
             *ret_word = word;

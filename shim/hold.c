@@ -36,9 +36,10 @@ static int operation(const struct attempt *attempt) {
     return attempt->exclusive ? LOCK_EX : LOCK_SH;
 }
 
-static int adopt(struct attempt *attempt, int from, enum table_mode mode) {
-    attempt->twin = hidden_make(from, mode, attempt->id);
-    return attempt->twin < 0 ? attempt->twin : 0;
+/* `made`: a hidden descriptor or an error. */
+static int adopt(struct attempt *attempt, int made) {
+    attempt->twin = made < 0 ? -1 : made;
+    return made < 0 ? made : 0;
 }
 
 static void give_up(struct attempt *attempt) {
@@ -48,8 +49,7 @@ static void give_up(struct attempt *attempt) {
     }
 }
 
-/* Whether the number still is a descriptor of this sidecar: between our look
- * at the table and the duplication it may have been closed. */
+/* Whether the program's number still is a descriptor of this sidecar. */
 static bool is_same_sidecar(int fd, struct sidecar_id id) {
     struct sys_stat stat;
     return sys_fstat(fd, &stat) == 0 && sidecar_same(sidecar_id_of(&stat), id);
@@ -88,10 +88,10 @@ static int choose(struct attempt *attempt, int fd, enum choice *ret, int *ret_ow
     } else if (mode == MODE_SHARED || mode == MODE_EXCLUSIVE) {
         *ret = CHOICE_JOIN;
         bool more = mode == MODE_SHARED && attempt->exclusive;
-        r = adopt(attempt, own, more ? MODE_UPGRADING : mode);
+        r = adopt(attempt, hidden_copy(own, *ret_word, more ? MODE_UPGRADING : mode, attempt->id));
     } else {
         *ret = CHOICE_OWN;
-        r = adopt(attempt, fd, MODE_WAITING);
+        r = adopt(attempt, hidden_make(fd, MODE_WAITING, attempt->id));
     }
     gate_leave(gate);
     return r;
@@ -99,14 +99,14 @@ static int choose(struct attempt *attempt, int fd, enum choice *ret, int *ret_ow
 
 /* `made`: what became of the duplication of `own`. */
 static int join(struct attempt *attempt, int own, table_word word, int made) {
-    if (made < 0 && made != -EBADF) {
-        return made;
-    }
-    if (made == -EBADF || !is_same_sidecar(attempt->twin, attempt->id)) {
-        /* Closed behind our back, but the table still says that we have it. */
-        give_up(attempt);
+    if (made == -EBADF) {
+        /* Let go meanwhile; or closed behind our back, then the table still
+         * says that we have it. */
         hidden_heal(own, word);
         return ROUND_AGAIN;
+    }
+    if (made < 0) {
+        return made;
     }
     if (table_mode(word) == MODE_EXCLUSIVE || !attempt->exclusive) {
         return ROUND_DONE;
@@ -145,14 +145,17 @@ static int settle(struct attempt *attempt) {
  * duplicate of that is the same lock. */
 static int share_program_lock(struct attempt *attempt, int fd) {
     give_up(attempt);
-    if (!is_same_sidecar(fd, attempt->id)) {
+    /* It may be a hidden descriptor that another thread has just made, found
+     * before it was in the table. */
+    table_word word = table_get(fd);
+    enum table_mode mode = attempt->exclusive ? MODE_EXCLUSIVE : MODE_SHARED;
+    if (table_kind(word) == TABLE_HIDDEN || table_kind(word) == TABLE_DATA ||
+        !is_same_sidecar(fd, attempt->id) ||
+        !table_change(fd, word, TABLE_PROGRAM, mode, TABLE_NOBODY, attempt->id)) {
         return ROUND_AGAIN;
     }
-    table_word before;
-    enum table_mode mode = attempt->exclusive ? MODE_EXCLUSIVE : MODE_SHARED;
-    (void)table_put(fd, TABLE_PROGRAM, mode, TABLE_NOBODY, attempt->id, &before);
-    int r = adopt(attempt, fd, mode);
-    return r < 0 ? r : ROUND_DONE;
+    int r = adopt(attempt, hidden_copy(fd, table_get(fd), mode, attempt->id));
+    return r == -EBADF ? ROUND_AGAIN : r < 0 ? r : ROUND_DONE;
 }
 
 static int find_program_lock(const struct attempt *attempt) {

@@ -27,7 +27,7 @@ static bool is_shared(int flags) {
 
 /* A hidden descriptor for the mapping that is about to be made; -1 for none. */
 static int twin_for(int fd, int flags) {
-    return fd >= 0 && is_shared(flags) ? reference_another_twin(table_get(fd)) : -1;
+    return fd >= 0 && is_shared(flags) ? reference_another_twin(fd) : -1;
 }
 
 /* The kernel has given these addresses: what we knew of them is void, be it

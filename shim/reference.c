@@ -7,6 +7,8 @@
 #include "shim/hidden.h"
 #include "shim/say.h"
 
+#define MOVE_ATTEMPTS 10000 /* at a twin that another thread moves or closes */
+
 static const struct sidecar_id NO_ID;
 
 /* What stood in a word that is no longer there. */
@@ -71,9 +73,11 @@ void reference_drop(int fd, table_word word) {
             forget(fd, word);
             return;
         }
-        /* Another thread has got the number as new, and has done it; or the
-         * twin has been moved away meanwhile, and it still is to be done. */
-        if (table_kind(now) != TABLE_DATA || table_mode(now) != MODE_CLOSING) {
+        /* Another thread has got the number as new, and has done it (and may be
+         * closing it again by now); or, which is one change, the twin has been
+         * moved away meanwhile, and it still is to be done. */
+        if (table_kind(now) != TABLE_DATA || table_mode(now) != MODE_CLOSING ||
+            table_changes(word, now) != 1) {
             return;
         }
         word = now;
@@ -88,11 +92,32 @@ void reference_heal(int fd) {
     }
 }
 
-int reference_another_twin(table_word word) {
-    if (table_kind(word) != TABLE_DATA) {
-        return -1;
+/* Whether another thread has moved the twin of fd meanwhile, which had `word`, or
+ * is about to. */
+static bool is_moving(int fd, table_word word) {
+    if (table_get(fd) != word) {
+        return true;
     }
-    int another = hidden_another(table_other(word), -1);
+    table_word twin = table_get(table_other(word));
+    if (table_kind(twin) != TABLE_HIDDEN || table_mode(twin) != MODE_CLOSING) {
+        return false;
+    }
+    (void)SYS_CALL(SYS_sched_yield, 0, 0, 0, 0, 0, 0);
+    return true;
+}
+
+int reference_another_twin(int fd) {
+    int another = -EBADF;
+    for (int i = 0; another == -EBADF && i < MOVE_ATTEMPTS; i++) {
+        table_word word = table_get(fd);
+        if (table_kind(word) != TABLE_DATA) {
+            return -1;
+        }
+        another = hidden_another(table_other(word), -1);
+        if (another == -EBADF && !is_moving(fd, word)) {
+            break;
+        }
+    }
     if (another == -EBADF) { /* closed behind our back, or just now */
         return -1;
     }

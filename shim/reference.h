@@ -34,10 +34,9 @@ void reference_drop(int fd, table_word word);
  * since it must have been closed behind our back. */
 void reference_heal(int fd);
 
-/* A twin more of the same hold, for a duplicate that is about to be made of a
- * descriptor that has `word`. -1 when it has none (or no number is left; that
- * is said). */
-int reference_another_twin(table_word word);
+/* A twin more of the same hold, for a duplicate that is about to be made of fd. -1
+ * when it has none (or no number is left; that is said). */
+int reference_another_twin(int fd);
 
 /* After the close-on-exec flag of fd was set: a twin that may survive exec
  * follows. */

@@ -92,7 +92,7 @@ struct child_fd spawn_child_look(struct spawn_child *child, int fd) {
         return like;
     }
     like.close_on_exec = flags & FD_CLOEXEC;
-    like.carrier = spawn_child_keep(child, reference_another_twin(table_get(fd)), -1);
+    like.carrier = spawn_child_keep(child, reference_another_twin(fd), -1);
     return like;
 }
 

@@ -184,7 +184,7 @@ static FILE *freopen_plain(const char *path, const char *mode, FILE *stream, rea
             say_number_duplicated(number_of(result));
         }
     } else if (number_of(result) != fd) {
-        int twin = reference_another_twin(word);
+        int twin = reference_another_twin(fd);
         reference_drop(fd, word);
         reference_set(number_of(result), twin, false);
     }

@@ -73,6 +73,11 @@ static inline int table_other(table_word word) {
     return (int)(word >> 5 & 0x7fffffff);
 }
 
+/* How often a word has changed since. */
+static inline uint64_t table_changes(table_word before, table_word now) {
+    return ((now >> 36) - (before >> 36)) & 0xfffffff;
+}
+
 /* Whether what it holds is locked, and nobody is about to change that. */
 static inline bool table_is_locked(table_word word) {
     return table_mode(word) == MODE_SHARED || table_mode(word) == MODE_EXCLUSIVE;
