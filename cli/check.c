@@ -10,8 +10,7 @@
 #include "config/canonical.h"
 #include "config/load.h"
 #include "config/log.h"
-
-#define SIDECAR_SUFFIX ".lock"
+#include "config/sidecar_path.h"
 
 static const char help[] =
     "Usage: autolock check PATH...\n"
@@ -105,14 +104,15 @@ static void judge_rule(const struct config *config, const struct rule *rule,
 }
 
 /* Why the sidecar cannot be locked; NULL where it can. */
-static const char *fault_of_sidecar(const struct canonical *file, const char *name,
-                                    struct verdict *verdict) {
+static const char *fault_of_sidecar(const struct canonical *file, const char *lockdir,
+                                    const char *name, struct verdict *verdict) {
     struct stat status;
     if (fstatat(file->directory, name, &status, AT_SYMLINK_NOFOLLOW) < 0) {
         int error = errno;
         verdict->sidecar = error == ENOENT ? "not there yet" : strerror(error);
+        const char *directory = lockdir ? lockdir : ".";
         bool may_make =
-            error == ENOENT && faccessat(file->directory, ".", W_OK | X_OK, AT_EACCESS) == 0;
+            error == ENOENT && faccessat(file->directory, directory, W_OK | X_OK, AT_EACCESS) == 0;
         return may_make ? NULL : "the sidecar cannot be made";
     }
     verdict->sidecar = kind_of(status.st_mode);
@@ -125,15 +125,17 @@ static const char *fault_of_sidecar(const struct canonical *file, const char *na
     return may_open ? NULL : "the sidecar may not be opened";
 }
 
-static int judge_sidecar(const struct canonical *file, struct verdict *verdict) {
-    _cleanup_free_ char *name = NULL;
-    if (asprintf(&name, "%s" SIDECAR_SUFFIX, file->name) < 0) {
-        name = NULL;
-        return -ENOMEM;
+static void judge_sidecar(const struct canonical *file, const struct rule *rule,
+                          struct verdict *verdict) {
+    const char *lockdir = rule->options.lockdir;
+    char name[SIDECAR_NAME_SIZE];
+    if (sidecar_name(file->path, lockdir, name)) {
+        verdict->against = fault_of_sidecar(file, lockdir, name, verdict);
+    } else {
+        verdict->sidecar = strerror(ENAMETOOLONG);
+        verdict->against = "the sidecar's name is too long";
     }
-    verdict->against = fault_of_sidecar(file, name, verdict);
     verdict->fault = verdict->against;
-    return 0;
 }
 
 static const char *describe_readers(const struct rule *rule) {
@@ -149,9 +151,14 @@ static const char *describe_readers(const struct rule *rule) {
 
 static void print_sidecar(const struct canonical *file, const struct rule *rule,
                           const struct verdict *verdict) {
+    const char *lockdir = rule->options.lockdir;
+    char name[SIDECAR_NAME_SIZE];
+    (void)sidecar_name(file->path, lockdir, name);
     printf("  %-10s ", "sidecar");
-    print_text(stdout, file->path, file->length);
-    printf("%s (%s)\n", SIDECAR_SUFFIX, verdict->sidecar);
+    if (!lockdir)
+        print_text(stdout, file->path, file->length - strlen(file->name));
+    print_text(stdout, name, strlen(name));
+    printf(" (%s)\n", verdict->sidecar);
     if (verdict->fault)
         print_line("warning", rule->options.on_error == FAILURE_OPEN
                                   ? "the file goes unlocked (on-error=open)"
@@ -168,8 +175,8 @@ static int check_canonical(const struct config *config, const struct canonical *
     const struct rule *rule = rules_decide(&config->rules, file->path);
     judge_file(file, &verdict);
     judge_rule(config, rule, &verdict);
-    if (!verdict.against && judge_sidecar(file, &verdict) < 0)
-        return -ENOMEM;
+    if (!verdict.against)
+        judge_sidecar(file, rule, &verdict);
 
     print_line("canonical", file->path);
     print_line("file", verdict.file);

@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "config/rules_private.h"
+#include "config/sidecar_path.h"
 
 #define MILLISECOND UINT64_C(1000)
 #define SECOND UINT64_C(1000000)
@@ -17,12 +18,23 @@ const struct rule_options rule_default_options = {
     .inherit = INHERIT_STDIO,
 };
 
-enum option { TIMEOUT, WARN_AFTER, READERS, HOLD, ON_TIMEOUT, ON_ERROR, NESTED, INHERIT, OPTIONS };
+enum option {
+    TIMEOUT,
+    WARN_AFTER,
+    READERS,
+    HOLD,
+    ON_TIMEOUT,
+    ON_ERROR,
+    NESTED,
+    INHERIT,
+    LOCKDIR,
+    OPTIONS
+};
 
 /* Values are in the order of their enumerations. */
 static const struct {
     const char *name;
-    const char *values[4]; /* none: a duration */
+    const char *values[4]; /* none: a duration, or a directory */
     const char *bad;
 } table[OPTIONS] = {
     [TIMEOUT] = {"timeout", {NULL}, "bad duration; write 500ms, 10s, 2m, 1h or infinity"},
@@ -35,6 +47,7 @@ static const struct {
     [ON_ERROR] = {"on-error", {"fail", "open"}, "bad value; known are fail, open"},
     [NESTED] = {"nested", {"pass", "wait", "fail"}, "bad value; known are pass, wait, fail"},
     [INHERIT] = {"inherit", {"stdio", "all", "none"}, "bad value; known are stdio, all, none"},
+    [LOCKDIR] = {"lockdir", {NULL}, "not a directory's whole path; write lockdir=/run/lock/ledger"},
 };
 
 static bool is_word(const char *word, const char *text, size_t length) {
@@ -88,7 +101,7 @@ const char *rule_option(struct rule_options *options, const char *word, size_t l
     if (option < 0) {
         return memchr(word, '=', length)
                    ? "unknown option; known are timeout, warn-after, readers, hold, on-timeout, "
-                     "on-error, nested, inherit"
+                     "on-error, nested, inherit, lockdir"
                    : "not an option; write name=value, a pattern of its own is another rule, "
                      "a blank in a pattern is \"\\ \"";
     }
@@ -101,6 +114,16 @@ const char *rule_option(struct rule_options *options, const char *word, size_t l
         return r == -ERANGE ? "duration too long; write infinity"
                : r < 0      ? table[option].bad
                             : NULL;
+    }
+    if (option == LOCKDIR) {
+        if (value_length == 0 || value[0] != '/') {
+            return table[option].bad;
+        }
+        if (value_length > LOCKDIR_MAX) {
+            return "path too long; a lockdir has at most 511 bytes";
+        }
+        options->lockdir = value;
+        return NULL;
     }
     int choice = find_value(option, value, value_length);
     if (choice < 0) {

@@ -40,6 +40,7 @@ struct rule_options {
     enum rule_failure on_error : 8;   /* on-error=fail|open */
     enum rule_nested nested : 8;      /* nested=pass|wait|fail */
     enum rule_inherit inherit : 8;    /* inherit=stdio|all|none */
+    const char *lockdir;              /* lockdir=DIR, an absolute path, or NULL: beside the file */
 };
 
 struct rule {
@@ -142,7 +143,8 @@ bool rules_may_match(const struct rule_set *set, const char *name, size_t length
 /* Options when a rule says nothing. */
 extern const struct rule_options rule_default_options;
 
-/* Reads one option word, "timeout=5s" (length bytes), into *options.
+/* Reads one option word, "timeout=5s" (length bytes), into *options. A lockdir
+ * then points into the word: not terminated, and with its escapes.
  * Returns NULL, or what is wrong as in struct rules_fault. */
 const char *rule_option(struct rule_options *options, const char *word, size_t length);
 

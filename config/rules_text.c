@@ -112,8 +112,9 @@ static bool next_rule(struct reader *reader) {
 }
 
 /* Reads the options that are left of the rule. Returns NULL or what is wrong
- * with *ret. */
-static const char *read_options(struct reader *reader, struct rule *rule, struct word *ret) {
+ * with *ret. The text of a lockdir= is to be kept by keep_lockdir. */
+static const char *read_options(struct reader *reader, struct rule *rule, struct word *ret,
+                                const char **ret_lockdir_end) {
     unsigned given = 0;
     struct word word;
     while (next_word(reader, &word)) {
@@ -131,8 +132,31 @@ static const char *read_options(struct reader *reader, struct rule *rule, struct
             return what;
         }
         given |= 1u << option;
+        if (rule->options.lockdir && !*ret_lockdir_end) {
+            *ret_lockdir_end = word.text + word.length;
+        }
     }
     return NULL;
+}
+
+/* The rule's own copy of what its lockdir= points to, without escapes and
+ * slashes at its end. */
+static bool keep_lockdir(struct rule_set *set, struct rule *rule, const char *end) {
+    const char *from = rule->options.lockdir;
+    char *copy = rules_take_text(set, (size_t)(end - from) + 1);
+    if (!copy) {
+        return false;
+    }
+    rule->options.lockdir = copy;
+    while (from < end) {
+        from += *from == '\\' && from + 1 < end;
+        *copy++ = *from++;
+    }
+    while (copy - 1 > rule->options.lockdir && copy[-1] == '/') {
+        copy--;
+    }
+    *copy = '\0';
+    return true;
 }
 
 /* A shell would have put the directory there; nobody does it here. */
@@ -161,16 +185,19 @@ static int read_rule(struct rule_set *set, struct reader *reader, struct word fi
     pattern[length] = '\0';
     rule.pattern = pattern;
 
-    const char *what = home_fault(pattern);
+    const char *what = home_fault(pattern), *lockdir_end = NULL;
     if (!what) {
         what = pattern_fault(pattern);
     }
     if (!what) {
-        what = read_options(reader, &rule, &word);
+        what = read_options(reader, &rule, &word, &lockdir_end);
     }
     if (what) {
         *ret = (struct rules_fault){source, rule.line, word.text, word.length, what};
         return -EINVAL;
+    }
+    if (rule.options.lockdir && !keep_lockdir(set, &rule, lockdir_end)) {
+        return -ENOSPC;
     }
     return rules_append(set, &rule);
 }

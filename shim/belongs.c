@@ -2,6 +2,7 @@
 
 #include <string.h>
 
+#include "config/sidecar_path.h"
 #include "lib/sidecar.h"
 #include "lib/sys_linux.h"
 #include "shim/observe.h"
@@ -9,7 +10,7 @@
 
 #define PATH_SIZE 4096 /* longer ones cannot be told */
 
-static const char suffix[] = ".lock";
+static const char suffix[] = SIDECAR_SUFFIX;
 
 static void cut_end(char *path, const char *end) {
     size_t length = strlen(path), tail = strlen(end);
@@ -37,23 +38,31 @@ static bool is_regular(int fd, struct sys_stat *ret) {
     return sys_fstat(fd, ret) == 0 && S_ISREG(ret->mode);
 }
 
+static bool is_at(const char *path, const struct sys_stat *sidecar) {
+    struct sys_stat stat;
+    return sys_stat(AT_FDCWD, path, AT_SYMLINK_NOFOLLOW, &stat) == 0 &&
+           sidecar_same(sidecar_id_of(&stat), sidecar_id_of(sidecar));
+}
+
 /* As names, and as files: a file can be reached by several mounts, and a sidecar
  * that we have made goes by the name that it had before (open(2), O_TMPFILE). */
 static enum belongs compare(int sidecar, const struct sys_stat *stat, int fd, char *paths) {
-    char *data = paths, *lock = paths + PATH_SIZE;
+    char *data = paths, *lock = paths + PATH_SIZE, elsewhere[SIDECAR_NAME_SIZE];
     if (!name_of(fd, data) || !name_of(sidecar, lock)) {
         return BELONGS_MAYBE;
     }
-    memcpy(data + strlen(data), suffix, sizeof(suffix));
-    if (strcmp(data, lock) == 0) {
+    char *slash = strrchr(lock, '/');
+    size_t length = strlen(data);
+    memcpy(data + length, suffix, sizeof(suffix));
+    if (strcmp(data, lock) == 0 || is_at(data, stat)) {
         return BELONGS;
     }
-    struct sys_stat beside;
-    if (sys_stat(AT_FDCWD, data, AT_SYMLINK_NOFOLLOW, &beside) == 0 &&
-        sidecar_same(sidecar_id_of(&beside), sidecar_id_of(stat))) {
-        return BELONGS;
+    data[length] = '\0';
+    if (!slash || slash - lock > LOCKDIR_MAX) {
+        return BELONGS_NOT;
     }
-    return BELONGS_NOT;
+    *slash = '\0';
+    return sidecar_name(data, lock, elsewhere) && is_at(elsewhere, stat) ? BELONGS : BELONGS_NOT;
 }
 
 enum belongs belongs(int sidecar, int fd) {

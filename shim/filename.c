@@ -1,8 +1,10 @@
 #include "shim/filename.h"
 
+#include <errno.h>
 #include <stdbool.h>
 #include <string.h>
 
+#include "config/sidecar_path.h"
 #include "lib/sys_linux.h"
 #include "shim/proclines.h"
 
@@ -60,6 +62,21 @@ static void give_name(char *path, size_t size, const char *link) {
     }
 }
 
+/* Of a sidecar's path its data file's. Where there is no such file beside it, it
+ * may be one in a lockdir=. */
+static void to_owner(char *path) {
+    struct sys_stat stat;
+    char *end = path + strlen(path);
+    if (!sidecar_owner(path, false) ||
+        sys_stat(AT_FDCWD, path, AT_SYMLINK_NOFOLLOW, &stat) != -ENOENT) {
+        return;
+    }
+    memcpy(end - strlen(SIDECAR_SUFFIX), SIDECAR_SUFFIX, sizeof(SIDECAR_SUFFIX));
+    if (!sidecar_owner(path, true)) {
+        (void)sidecar_owner(path, false);
+    }
+}
+
 void filename_put(struct text *text, pid_t pid, int fd) {
     TEXT(link, 64);
     char path[1024];
@@ -74,6 +91,6 @@ void filename_put(struct text *text, pid_t pid, int fd) {
     if (cut_end(path, " (deleted)")) {
         give_name(path, sizeof(path), link.start);
     }
-    (void)cut_end(path, ".lock");
+    to_owner(path);
     text_put_visible(text, path);
 }

@@ -85,26 +85,36 @@ static void unlocked(int fd, table_word word) {
     }
 }
 
+/* The file whose sidecar `path` is, and its rule; the sidecar is in the lockdir=
+ * of that rule, or beside the file. */
+static bool find_owner(const char *path, bool in_lockdir, struct target *target) {
+    size_t length = strlen(path);
+    memcpy(target->where.path, path, length + 1);
+    if (path[0] != '/' || !sidecar_owner(target->where.path, in_lockdir)) {
+        return false;
+    }
+    target->rule = rules_decide(&start_config.rules, target->where.path);
+    if (!target->rule || target->rule->exclude || !target->rule->options.lockdir != !in_lockdir) {
+        return false;
+    }
+    return !in_lockdir ||
+           (sidecar_name(target->where.path, target->rule->options.lockdir, target->sidecar) &&
+            strcmp(target->sidecar, path) == 0);
+}
+
 /* Whether fd is the sidecar of a file that a rule locks; then target says so
  * to those who wait and tell. */
 static bool is_sidecar(int fd, struct target *target) {
-    static const char suffix[] = ".lock";
-    const size_t tail = sizeof(suffix) - 1;
+    char *path = target->where.scratch;
     TEXT(link, 40);
     text_put(&link, "/proc/self/fd/");
     text_put_number(&link, (uint64_t)(unsigned)fd, 10);
-    ssize_t n =
-        sys_readlinkat(AT_FDCWD, link.start, target->where.path, sizeof(target->where.path) - 1);
-    if (n <= (ssize_t)tail || target->where.path[0] != '/') {
+    ssize_t n = sys_readlinkat(AT_FDCWD, link.start, path, sizeof(target->where.path) - 1);
+    if (n <= 0) {
         return false;
     }
-    size_t length = (size_t)n - tail;
-    if (memcmp(target->where.path + length, suffix, tail) != 0) {
-        return false;
-    }
-    target->where.path[length] = '\0';
-    target->rule = rules_decide(&start_config.rules, target->where.path);
-    return target->rule && !target->rule->exclude;
+    path[n] = '\0';
+    return find_owner(path, false, target) || find_owner(path, true, target);
 }
 
 /* A blocking flock that met somebody else's lock: as flock(2), but an ancestor

@@ -184,7 +184,7 @@ static int try_to_lock(const struct opening *opening, bool *ret_plain) {
         int exclusive = rule ? kind_of_lock(&rule->options, opening->flags) : -1;
         if (exclusive < 0) {
             *ret_plain = true;
-        } else if (rule->options.hold == HOLD_OPEN) {
+        } else if (rule->options.hold == HOLD_OPEN && !rule->options.lockdir) {
             r = quick_open(opening, room, rule, exclusive);
         }
     }

@@ -137,20 +137,8 @@ int target_look(struct target *target) {
     return 0;
 }
 
-static bool make_sidecar_name(struct target *target) {
-    static const char suffix[] = ".lock";
-    size_t length = strlen(target->where.name);
-    bool fits = length + sizeof(suffix) <= sizeof(target->sidecar);
-    if (length > sizeof(target->sidecar) - sizeof(suffix)) {
-        length = sizeof(target->sidecar) - sizeof(suffix);
-    }
-    memcpy(target->sidecar, target->where.name, length);
-    memcpy(target->sidecar + length, suffix, sizeof(suffix));
-    return fits;
-}
-
 int target_prepare(struct target *target) {
-    if (!make_sidecar_name(target)) {
+    if (!sidecar_name(target->where.path, target->rule->options.lockdir, target->sidecar)) {
         return -ENAMETOOLONG;
     }
     int hidden = hidden_make(target->where.directory, MODE_NOTHING, NO_ID);

@@ -15,20 +15,21 @@
 
 #include "config/canonical.h"
 #include "config/rules.h"
+#include "config/sidecar_path.h"
 #include "lib/sys_linux.h"
 #include "shim/text.h"
 
 struct target {
     struct canonical where; /* where.directory is hidden (hidden.h) */
     const struct rule *rule;
-    char sidecar[264];  /* its last component */
-    bool wants_read;    /* what the open asks for, besides writing */
-    bool changes_name;  /* not an open: the name is to go, or to lead elsewhere */
-    bool only_existing; /* without a sidecar there is nothing to lock */
-    bool no_sidecar;    /* there was none, and it could not be made */
-    bool waited;        /* somebody else had it: the path has to be looked at again */
-    uint64_t wait_time; /* microseconds, of all waits together */
-    char why[640];      /* what a failed wait found out; "" for nothing */
+    char sidecar[SIDECAR_NAME_SIZE]; /* in the directory, or absolute (lockdir=) */
+    bool wants_read;                 /* what the open asks for, besides writing */
+    bool changes_name;               /* not an open: the name is to go, or to lead elsewhere */
+    bool only_existing;              /* without a sidecar there is nothing to lock */
+    bool no_sidecar;                 /* there was none, and it could not be made */
+    bool waited;                     /* somebody else had it: the path has to be looked at again */
+    uint64_t wait_time;              /* microseconds, of all waits together */
+    char why[640];                   /* what a failed wait found out; "" for nothing */
     bool exists;
     struct sys_stat data; /* if it exists; else only data.mode, as asked for */
 };

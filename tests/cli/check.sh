@@ -37,6 +37,13 @@ expect 'a rule with options' 0 '*' "$autolock" check b.dat
 line rule 'AUTOLOCK_PATTERNS:2: *.dat'
 line locked 'yes; readers are not locked'
 
+mkdir locks
+AUTOLOCK_PATTERNS="*.csv lockdir=$work/locks" \
+    expect 'a sidecar elsewhere' 0 '*' "$autolock" check a.csv
+line sidecar "$work/locks/${work//\//%}%a.csv.lock (not there yet)"
+AUTOLOCK_PATTERNS="*.csv lockdir=$work/nowhere" \
+    expect 'a lockdir that is missing' 1 '*the sidecar cannot be made*' "$autolock" check a.csv
+
 expect 'a file that no rule matches' 1 '*' "$autolock" check plain
 line rule 'none matches'
 line locked 'no: no rule matches'

@@ -112,13 +112,17 @@ Test(config_rules, a_fault_names_place_word_and_remedy) {
     } cases[] = {
         {"*.csv\n\n*.tsv retires=3\n",
          "t:3: retires=3: unknown option; known are timeout, warn-after, readers, hold, "
-         "on-timeout, on-error, nested, inherit\n"},
+         "on-timeout, on-error, nested, inherit, lockdir\n"},
         {"*.csv timeout=5\n*.tsv timeout=soon",
          "t:2: timeout=soon: bad duration; write 500ms, 10s, 2m, 1h or infinity\n"},
         {"* timeout=99999999999999999999h", "t:1: timeout=99999999999999999999h: duration too "
                                             "long; write infinity\n"},
         {"* readers=all", "t:1: readers=all: bad value; known are shared, exclusive, none\n"},
         {"* hold=", "t:1: hold=: bad value; known are open, process\n"},
+        {"* lockdir=locks", "t:1: lockdir=locks: not a directory's whole path; write "
+                            "lockdir=/run/lock/ledger\n"},
+        {"* lockdir=", "t:1: lockdir=: not a directory's whole path; write "
+                       "lockdir=/run/lock/ledger\n"},
         {"* hold=open hold=open", "t:1: hold=open: option given twice\n"},
         {"!* hold=open", "t:1: hold=open: an exclusion takes no options\n"},
         {"x[ab", "t:1: x[ab: unclosed bracket; write \\[ for the character itself\n"},
@@ -137,6 +141,29 @@ Test(config_rules, lines_are_counted_in_the_variable_too) {
     struct fixture *f = make("a:b x=1:c\n#:\nd:[", RULES_VARIABLE);
     cr_expect(strstr(f->report, "t:1: x=1: ") && strstr(f->report, "t:3: [: "), "%s", f->report);
     cr_expect(f->set.rules[2].line == 3, "line %u", f->set.rules[2].line);
+    done(f);
+}
+
+Test(config_rules, lockdir_is_kept_without_escapes_and_slashes_at_its_end) {
+    static const struct {
+        const char *word, *lockdir;
+    } cases[] = {
+        {"/run/locks", "/run/locks"}, {"/run/l\\ o\\:c\\\\ks//", "/run/l o:c\\ks"}, {"/", "/"}};
+    for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
+        char text[100];
+        snprintf(text, sizeof(text), "a:b lockdir=%s timeout=1s:c", cases[i].word);
+        struct fixture *f = make(text, RULES_VARIABLE);
+        cr_assert(f->faults == 0, "%s", f->report);
+        cr_expect_null(f->set.rules[0].options.lockdir);
+        cr_expect_str_eq(f->set.rules[1].options.lockdir, cases[i].lockdir);
+        cr_expect_eq(f->set.rules[1].options.timeout, SECOND);
+        cr_expect_str_eq(f->set.rules[2].pattern, "c");
+        done(f);
+    }
+    char text[600] = "* lockdir=/";
+    memset(text + strlen(text), 'x', 511);
+    struct fixture *f = make(text, RULES_FILE);
+    cr_expect(strstr(f->report, "a lockdir has at most 511 bytes"), "%s", f->report);
     done(f);
 }
 
