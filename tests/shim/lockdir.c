@@ -60,6 +60,16 @@ Test(lockdir, others_are_kept_out) {
     expect_nothing_beside();
 }
 
+Test(lockdir, one_beside_the_file_says_nothing) {
+    struct stranger stranger = stranger_locks("data/a.csv", LOCK_EX);
+    struct puppet *puppet = puppet_start(patterns, NULL);
+    cr_assert_eq(puppet_call(puppet, "open data/a.csv 2"), 3);
+    cr_expect_eq(lock_state(sidecar), EXCLUSIVE);
+    cr_assert_eq(puppet_call(puppet, "open data/a.csv 0"), 4);
+    (void)puppet_end(puppet);
+    stranger_leaves(stranger);
+}
+
 Test(lockdir, standard_output_over_exec) {
     char command[1400];
     snprintf(command, sizeof(command),
