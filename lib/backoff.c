@@ -19,10 +19,13 @@ int backoff_sleep(uint64_t *pause, uint64_t until, signal_set blocked) {
     /* Asleep with all signals held back: a sleep that a handler has interrupted
      * does not tell whether it was one with SA_RESTART (signal(7)). */
     (void)sys_sleep(&rest);
+    /* One that comes behind the look and would have to end the wait stays where it
+     * is, until the next look. */
     if (signals_interrupt(blocked)) {
         return -EINTR;
     }
-    (void)signals_mask(blocked);
-    (void)signals_mask(SIGNALS_ALL);
+    if (signals_pending(blocked)) {
+        signals_let_in(blocked);
+    }
     return 0;
 }

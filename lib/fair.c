@@ -21,8 +21,8 @@ static uint64_t gap_due(struct filelock *lock) {
     return due ? end : 0;
 }
 
-int fair_leave_gap(struct filelock *lock, struct taking *taking) {
-    uint64_t end = gap_due(lock), pause = 0;
+int fair_leave_gap(const struct taking *taking) {
+    uint64_t end = gap_due(taking->lock), pause = 0;
     end = end < taking->until ? end : taking->until;
     if (clock_now() >= end) {
         return 0;
@@ -30,7 +30,7 @@ int fair_leave_gap(struct filelock *lock, struct taking *taking) {
     signal_set blocked = signals_mask(SIGNALS_ALL);
     int r = 0;
     while (r == 0) {
-        r = cancel_requested(&taking->wait) ? -ECANCELED : backoff_sleep(&pause, end, blocked);
+        r = take_is_cancelled(taking) ? -ECANCELED : backoff_sleep(&pause, end, blocked);
     }
     (void)signals_mask(blocked);
     return r == -ETIMEDOUT ? 0 : r;

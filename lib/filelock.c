@@ -1,17 +1,16 @@
 #include "lib/filelock.h"
 
 #include <errno.h>
-#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
 
-#include "lib/backoff.h"
 #include "lib/clock.h"
 #include "lib/fair.h"
-#include "lib/object.h"
+#include "lib/holds.h"
 #include "lib/process_mark.h"
 #include "lib/soft.h"
+#include "lib/soft_break.h"
 #include "lib/sys_linux.h"
 #include "lib/take.h"
 
@@ -63,69 +62,6 @@ PUBLIC void filelock_set_timeout(struct filelock *lock, uint64_t timeout) {
     (void)pthread_mutex_unlock(&lock->mutex);
 }
 
-/* Counts what the caller holds already. 1: done; 0: it does not hold it. The
- * mutex is held. */
-static int count_up(struct filelock *lock, bool shared) {
-    struct hold *hold = object_find(lock);
-    if (!hold) {
-        return 0;
-    }
-    if (hold->shared && !shared) {
-        return -EDEADLK; /* both of two that upgrade would wait for ever */
-    }
-    if (hold->count == UINT_MAX) {
-        return -EOVERFLOW;
-    }
-    hold->count++;
-    return 1;
-}
-
-static int add_hold(struct filelock *lock, const struct taking *taking) {
-    struct hold *hold = lock->spare;
-    if (hold) {
-        lock->spare = hold->next;
-    } else if (!(hold = allocate(sizeof(*hold)))) {
-        return -ENOMEM;
-    }
-    uint64_t thread = object_thread();
-    *hold = (struct hold){.key = lock->flags & FILELOCK_PER_PROCESS ? 0 : thread,
-                          .thread = thread,
-                          .count = 1,
-                          .shared = taking->shared,
-                          .fd = taking->fd,
-                          .id = taking->id,
-                          .next = lock->holds};
-    lock->holds = hold;
-    return 0;
-}
-
-/* FILELOCK_PER_PROCESS: one thread at a time goes to the file. Returns as
- * count_up, with the mutex held; 0 means that it is our turn. */
-static int wait_for_turn(struct filelock *lock, struct taking *taking) {
-    uint64_t pause = 0;
-    int r;
-    while ((r = count_up(lock, taking->shared)) == 0 && lock->acquiring) {
-        (void)pthread_mutex_unlock(&lock->mutex);
-        signal_set blocked = signals_mask(SIGNALS_ALL);
-        r = cancel_requested(&taking->wait) ? -ECANCELED
-                                            : backoff_sleep(&pause, taking->until, blocked);
-        (void)signals_mask(blocked);
-        (void)pthread_mutex_lock(&lock->mutex);
-        if (r < 0) {
-            return r;
-        }
-    }
-    return r;
-}
-
-static int take(struct filelock *lock, struct taking *taking) {
-    int r = lock->flags & FILELOCK_FAIR ? fair_leave_gap(lock, taking) : 0;
-    if (r < 0) {
-        return r;
-    }
-    return is_soft(lock) ? take_soft(taking) : take_flock(taking);
-}
-
 /* Gives the file back. The mutex need not be held. 0 or -ESTALE: done; another
  * error: still held. */
 static int give_back(const struct filelock *lock, int fd) {
@@ -139,32 +75,41 @@ static int give_back(const struct filelock *lock, int fd) {
     return 0;
 }
 
-static void abandon(const struct filelock *lock, int fd) {
-    if (is_soft(lock)) {
-        soft_abandon(lock->path, fd);
-    } else {
-        (void)give_back(lock, fd);
+/* As holds_count_up; with 0, ret is a hold of ours that is about to count. */
+static int begin(struct filelock *lock, bool shared, struct hold **ret) {
+    object_adopt(lock);
+    (void)pthread_mutex_lock(&lock->mutex);
+    int r = holds_count_up(lock, shared);
+    if (r == 0) {
+        r = holds_begin(lock, shared, ret);
     }
+    (void)pthread_mutex_unlock(&lock->mutex);
+    return r;
+}
+
+static int take(struct taking *taking) {
+    int r = taking->lock->flags & FILELOCK_FAIR ? fair_leave_gap(taking) : 0;
+    if (r < 0) {
+        return r;
+    }
+    return is_soft(taking->lock) ? take_soft(taking) : take_flock(taking);
 }
 
 static int acquire(struct filelock *lock, bool shared, uint64_t until) {
-    object_adopt(lock);
-    struct taking taking = {
-        .path = lock->path, .shared = shared, .until = until, .wait = cancel_begin(&lock->cancel)};
-    bool one_at_a_time = lock->flags & FILELOCK_PER_PROCESS;
-    (void)pthread_mutex_lock(&lock->mutex);
-    int r = one_at_a_time ? wait_for_turn(lock, &taking) : count_up(lock, shared);
-    if (r == 0) {
-        lock->acquiring = one_at_a_time;
-        (void)pthread_mutex_unlock(&lock->mutex);
-        r = take(lock, &taking);
+    struct taking taking = {.lock = lock, .until = until, .cancels = atomic_load(&lock->cancels)};
+    int r;
+    while ((r = begin(lock, shared, &taking.hold)) == 0) {
+        r = take(&taking);
+        if (r > 0) {
+            break;
+        }
         (void)pthread_mutex_lock(&lock->mutex);
-        lock->acquiring = false;
-        if (r == 0 && (r = add_hold(lock, &taking)) < 0) {
-            abandon(lock, taking.fd);
+        holds_end(lock, taking.hold);
+        (void)pthread_mutex_unlock(&lock->mutex);
+        if (r < 0) {
+            break;
         }
     }
-    (void)pthread_mutex_unlock(&lock->mutex);
     return r < 0 ? r : 0;
 }
 
@@ -196,38 +141,33 @@ PUBLIC int filelock_acquire_shared(struct filelock *lock, uint64_t timeout) {
 
 PUBLIC void filelock_cancel(struct filelock *lock) {
     if (atomic_load(&lock->process) == process_token()) { /* else nobody of ours waits */
+        atomic_fetch_add(&lock->cancels, 1);
         cancel_all(&lock->cancel);
     }
 }
 
-/* Takes a hold out of the list. The mutex is held. */
-static void remove_hold(struct filelock *lock, struct hold *hold) {
-    struct hold **at = &lock->holds;
-    while (*at != hold) {
-        at = &(*at)->next;
+/* The last of the caller's acquires. The mutex is held. */
+static int release_file(struct filelock *lock, struct hold *hold) {
+    holds_fold(lock, hold);
+    int r = give_back(lock, hold->fd);
+    if (r == 0 || r == -ESTALE) {
+        holds_end(lock, hold);
+        if (lock->flags & FILELOCK_FAIR) {
+            fair_note_release(lock);
+        }
     }
-    *at = hold->next;
-    hold->next = lock->spare;
-    lock->spare = hold;
-    if (lock->flags & FILELOCK_FAIR) {
-        fair_note_release(lock);
-    }
+    return r;
 }
 
 static int release(struct filelock *lock, bool all) {
     object_adopt(lock);
     (void)pthread_mutex_lock(&lock->mutex);
-    struct hold *hold = object_find(lock);
+    struct hold *hold = holds_find(lock);
     int r = hold ? 0 : -EPERM;
-    if (hold && hold->count > 1 && !all) {
-        hold->count--;
+    if (hold && !all && holds_count(lock) > 1) {
+        holds_count_down(lock, hold);
     } else if (hold) {
-        r = give_back(lock, hold->fd);
-        if (r == 0 || r == -ESTALE) {
-            remove_hold(lock, hold);
-        } else {
-            hold->count = 1;
-        }
+        r = release_file(lock, hold);
     }
     (void)pthread_mutex_unlock(&lock->mutex);
     return r;
@@ -241,6 +181,15 @@ PUBLIC int filelock_release_all(struct filelock *lock) {
     return release(lock, true);
 }
 
+/* As give_back, for who cannot try again. */
+static void abandon(const struct filelock *lock, int fd) {
+    if (is_soft(lock)) {
+        soft_abandon(lock->path, fd);
+    } else {
+        (void)give_back(lock, fd);
+    }
+}
+
 PUBLIC void filelock_destroy(struct filelock *lock) {
     if (!lock) {
         return;
@@ -248,9 +197,11 @@ PUBLIC void filelock_destroy(struct filelock *lock) {
     object_adopt(lock);
     object_unregister(lock);
     while (lock->holds) {
-        int fd = lock->holds->fd;
-        remove_hold(lock, lock->holds);
-        abandon(lock, fd);
+        struct hold *hold = lock->holds;
+        holds_end(lock, hold);
+        if (hold->fd >= 0) {
+            abandon(lock, hold->fd);
+        }
     }
     while (lock->spare) {
         struct hold *hold = lock->spare;
@@ -264,8 +215,7 @@ PUBLIC void filelock_destroy(struct filelock *lock) {
 PUBLIC unsigned filelock_count(struct filelock *lock) {
     object_adopt(lock);
     (void)pthread_mutex_lock(&lock->mutex);
-    const struct hold *hold = object_find(lock);
-    unsigned count = hold ? hold->count : 0;
+    unsigned count = holds_count(lock);
     (void)pthread_mutex_unlock(&lock->mutex);
     return count;
 }

@@ -64,7 +64,9 @@ struct filelock;
 enum filelock_flags {
     FILELOCK_SOFT = 1,
     /* The lock belongs to the process: any thread that acquires it while it is
-     * held counts one up, any may release it. */
+     * held counts one up, any may release it. Threads that wait for it wait
+     * together, and have it together once one of them has it. A release undoes an
+     * acquire of the same thread, where there is one, else one of another. */
     FILELOCK_PER_PROCESS = 2,
     /* Leaves a gap of 60 ms about once a second when the object is acquired
      * again and again without a pause, so that those who poll (py-filelock looks
@@ -97,7 +99,8 @@ void filelock_set_timeout(struct filelock *lock, uint64_t timeout);
  * Returns 0, or
  *   -ETIMEDOUT  somebody else held it all the time
  *   -ECANCELED  filelock_cancel
- *   -EDEADLK    this thread holds it through another object, or shared
+ *   -EDEADLK    this thread holds it through another object (its acquires there
+ *               are not all undone), or the caller holds it shared
  *   -EINTR      a signal handler without SA_RESTART ran
  *   -ESTALE     the file was replaced under us again and again
  *   -ENXIO      the path is not a regular file (-EISDIR: a directory,

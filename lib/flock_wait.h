@@ -21,14 +21,6 @@
 #include "lib/cancel.h"
 #include "lib/signals.h"
 
-/*
- * operation: LOCK_EX or LOCK_SH, which has just met -EWOULDBLOCK on fd. until:
- * CLOCK_MONOTONIC in microseconds (lib/clock.h), CLOCK_FOREVER for no limit.
- * Returns 0, -ETIMEDOUT, -ECANCELED (cancel.h), -EINTR when a handler of the
- * program without SA_RESTART ran, or what flock(2) fails with.
- */
-int flock_wait(int fd, int operation, uint64_t until, const struct cancellable *wait);
-
 enum flock_wait_flags {
     FLOCK_WAIT_POLL = 1, /* no timer and no handler is used */
     /* The caller has left the queue in between. A signal whose handler runs just
@@ -42,11 +34,14 @@ enum flock_wait_flags {
 };
 
 /*
- * The same for a caller that has blocked all signals already, to do other
- * things between waits without losing one that ought to end the waiting:
- * `blocked` is the program's own mask, in force only inside the queue. A time
- * gone by means one try. All signals are blocked again afterwards; after -EINTR
- * the handler runs, at the latest, when the caller puts the mask back.
+ * operation: LOCK_EX or LOCK_SH, which has just met -EWOULDBLOCK on fd. until:
+ * CLOCK_MONOTONIC in microseconds (lib/clock.h), CLOCK_FOREVER for no limit; a time
+ * gone by means one try. The caller has blocked all signals, so that none that ought
+ * to end the waiting is lost between two waits: `blocked` is the program's own mask,
+ * in force only inside the queue. All are blocked again afterwards.
+ * Returns 0, -ETIMEDOUT, -ECANCELED (cancel.h), -EINTR when a handler of the program
+ * without SA_RESTART has run or does so, at the latest, when the caller puts the mask
+ * back; or what flock(2) fails with.
  */
 int flock_wait_blocked(int fd, int operation, uint64_t until, unsigned flags, signal_set blocked,
                        const struct cancellable *wait);

@@ -280,13 +280,3 @@ int flock_wait_blocked(int fd, int operation, uint64_t until, unsigned flags, si
     }
     return r == -ENOTSUP ? wait_by_polling(fd, operation, until, blocked, flags, wait) : r;
 }
-
-int flock_wait(int fd, int operation, uint64_t until, const struct cancellable *wait) {
-    if (until == 0) {
-        return -ETIMEDOUT;
-    }
-    signal_set blocked = signals_mask(SIGNALS_ALL);
-    int r = flock_wait_blocked(fd, operation, until, 0, blocked, wait);
-    (void)signals_mask(blocked);
-    return r;
-}

@@ -81,11 +81,12 @@ static void drop_inherited(struct filelock *lock) {
     while (lock->holds) {
         struct hold *hold = lock->holds;
         lock->holds = hold->next;
-        close_if_same(hold->fd, hold->id);
+        if (hold->fd >= 0) {
+            close_if_same(hold->fd, hold->id);
+        }
         hold->next = lock->spare;
         lock->spare = hold;
     }
-    lock->acquiring = false;
     for (int i = 0; i < CANCEL_SLOTS; i++) {
         atomic_store(&lock->cancel.timers[i], 0); /* timers are not inherited */
     }
@@ -112,21 +113,13 @@ void object_adopt(struct filelock *lock) {
     }
 }
 
-struct hold *object_find(const struct filelock *lock) {
-    uint64_t key = lock->flags & FILELOCK_PER_PROCESS ? 0 : object_thread();
-    struct hold *hold = lock->holds;
-    while (hold && hold->key != key) {
-        hold = hold->next;
-    }
-    return hold;
-}
-
 static bool holds(struct filelock *lock, struct sidecar_id id, bool shared) {
     bool found = false;
     uint64_t thread = object_thread();
     (void)pthread_mutex_lock(&lock->mutex);
     for (const struct hold *hold = lock->holds; hold && !found; hold = hold->next) {
-        found = hold->thread == thread && sidecar_same(hold->id, id) && !(shared && hold->shared);
+        found = hold->count > 0 && hold->thread == thread && sidecar_same(hold->id, id) &&
+                !(shared && hold->shared);
     }
     (void)pthread_mutex_unlock(&lock->mutex);
     return found;

@@ -1,7 +1,6 @@
 /*
- * What a lock object is inside: its holds, one for each thread that has it, and
- * all objects of the process, so that a thread that would wait for itself can be
- * told so.
+ * What a lock object is inside: its holds, and all objects of the process, so that a
+ * thread that would wait for itself can be told so.
  */
 #ifndef FILELOCK_OBJECT_H
 #define FILELOCK_OBJECT_H
@@ -13,24 +12,23 @@
 #include "lib/sidecar.h"
 
 struct hold {
-    uint64_t key;    /* the thread, or 0 for the process */
-    uint64_t thread; /* which acquired it */
-    unsigned count;
+    uint64_t thread;
+    unsigned count; /* 0: it is being acquired */
     bool shared;
-    int fd;
+    int fd; /* -1: none yet, or another hold of the process has it */
     struct sidecar_id id;
     struct hold *next;
 };
 
 struct filelock {
     pthread_mutex_t mutex; /* around what follows; never held during a wait */
-    struct hold *holds;    /* with a count above 0 */
-    struct hold *spare;    /* so that acquiring again needs no memory */
-    bool acquiring;        /* FILELOCK_PER_PROCESS: a thread is at it */
+    struct hold *holds;
+    struct hold *spare; /* so that acquiring again needs no memory */
     uint64_t timeout;
     uint64_t streak_start, last_release; /* FILELOCK_FAIR */
 
-    struct cancel cancel;
+    struct cancel cancel;     /* wakes those who wait; and why: */
+    _Atomic unsigned cancels; /* how often filelock_cancel was called */
     unsigned flags;
     _Atomic uint64_t process;      /* to which the holds belong: process_token */
     struct filelock *_Atomic next; /* all objects */
@@ -46,9 +44,6 @@ void object_unregister(struct filelock *lock);
 /* In the child of a fork: what the parent holds is not ours. To be called
  * before anything else is done with an object. */
 void object_adopt(struct filelock *lock);
-
-/* The caller's hold; the mutex is held. */
-struct hold *object_find(const struct filelock *lock);
 
 /* Whether the calling thread holds this file through whatever object, in a way
  * that keeps it from getting it (a shared hold does not keep from sharing). */

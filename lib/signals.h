@@ -29,6 +29,13 @@ int SIGNALS_ACTION(int number, const struct sigaction *action, struct sigaction 
 /* Sets the mask of blocked signals; returns the one before. */
 signal_set signals_mask(signal_set blocked);
 
+/* Those that are pending and would come once `blocked` is the mask. */
+signal_set signals_pending(signal_set blocked);
+
+/* All being blocked, lets those in that do not end a system call with EINTR: their
+ * handlers run, with the program's mask, or the process ends. Dear. */
+void signals_let_in(signal_set blocked);
+
 /*
  * Whether a signal that is pending now would end a system call with EINTR once
  * `blocked` is the mask: one with a handler without SA_RESTART (signal(7)).

@@ -22,10 +22,14 @@ static bool interrupts(int number) {
     return known && handled && !(action.sa_flags & SA_RESTART);
 }
 
-bool signals_interrupt(signal_set blocked) {
+signal_set signals_pending(signal_set blocked) {
     signal_set pending = 0;
     (void)SYS_CALL(SYS_rt_sigpending, &pending, sizeof(pending), 0, 0, 0, 0);
-    pending &= ~blocked;
+    return pending & ~blocked;
+}
+
+bool signals_interrupt(signal_set blocked) {
+    signal_set pending = signals_pending(blocked);
     for (int number = 1; pending; number++, pending >>= 1) {
         if (pending & 1 && interrupts(number)) {
             return true;
@@ -42,6 +46,14 @@ signal_set signals_interrupting(signal_set blocked) {
         }
     }
     return found;
+}
+
+void signals_let_in(signal_set blocked) {
+    /* A fault in a handler must find its own: who blocks it is killed. */
+    const signal_set faults = signals_only(SIGSEGV) | signals_only(SIGBUS) | signals_only(SIGILL) |
+                              signals_only(SIGFPE) | signals_only(SIGTRAP) | signals_only(SIGSYS);
+    (void)signals_mask(blocked | (signals_interrupting(blocked) & ~faults));
+    (void)signals_mask(SIGNALS_ALL);
 }
 
 void signals_drain(int number) {

@@ -2,17 +2,10 @@
 
 #include <errno.h>
 #include <limits.h>
-#include <stdatomic.h>
 #include <stdio.h>
-#include <string.h>
-#include <sys/file.h>
 
 #include "lib/nameless.h"
 #include "lib/sys_linux.h"
-
-#ifndef RENAME_EXCHANGE /* renameat2(2); older headers keep it elsewhere */
-#define RENAME_EXCHANGE 2
-#endif
 
 static int same_file(const char *path, int fd) {
     struct sys_stat a, b;
@@ -149,12 +142,11 @@ int soft_make(const char *path, const struct soft_text *text, int *ret_fd,
     return 0;
 }
 
-static int open_marker(const char *path) {
+int soft_open(const char *path) {
     return sys_openat(AT_FDCWD, path, O_RDONLY | O_NOFOLLOW | O_CLOEXEC | O_NOCTTY | O_NONBLOCK, 0);
 }
 
-/* fd < 0: it cannot be read. */
-static struct soft_owner read_marker(int fd) {
+struct soft_owner soft_read(int fd) {
     struct sys_stat stat;
     char text[SOFT_TEXT_SIZE];
     if (fd < 0 || sys_fstat(fd, &stat) < 0 || !S_ISREG(stat.mode)) {
@@ -167,7 +159,7 @@ static struct soft_owner read_marker(int fd) {
 
 int soft_judge(const char *path, struct soft_owner *ret, struct sidecar_id *ret_id) {
     struct sys_stat stat;
-    int fd = open_marker(path);
+    int fd = soft_open(path);
     int r = fd < 0 ? sys_stat(AT_FDCWD, path, AT_SYMLINK_NOFOLLOW, &stat) : sys_fstat(fd, &stat);
     if (r == -ENOENT) {
         *ret = (struct soft_owner){.state = SOFT_FREE};
@@ -175,122 +167,9 @@ int soft_judge(const char *path, struct soft_owner *ret, struct sidecar_id *ret_
     } else if (r == 0 && S_ISDIR(stat.mode)) {
         r = -EISDIR; /* nobody's lock, and nobody would ever remove it */
     } else if (r == 0) {
-        *ret = read_marker(fd);
+        *ret = soft_read(fd);
         *ret_id = sidecar_id_of(&stat);
     }
-    if (fd >= 0) {
-        (void)sys_close(fd);
-    }
-    return r;
-}
-
-/* A name in the directory of the marker that nobody else uses. */
-static int name_aside(const char *path, char *ret, size_t size) {
-    static _Atomic unsigned serial;
-    const char *slash = strrchr(path, '/');
-    int directory = slash ? (int)(slash - path) + 1 : 0;
-    int n = snprintf(ret, size, "%.*s.filelock-stale.%ld.%u", directory, path, (long)sys_getpid(),
-                     atomic_fetch_add(&serial, 1));
-    return n < 0 || (size_t)n >= size ? -ENAMETOOLONG : 0;
-}
-
-static bool is_file(const char *path, struct sidecar_id id) {
-    struct sys_stat stat;
-    return sys_stat(AT_FDCWD, path, AT_SYMLINK_NOFOLLOW, &stat) == 0 &&
-           sidecar_same(sidecar_id_of(&stat), id);
-}
-
-static int rename_path(const char *from, const char *to, unsigned flags) {
-    return (int)SYS_CALL(SYS_renameat2, AT_FDCWD, from, AT_FDCWD, to, flags, 0);
-}
-
-/*
- * The judged marker changes places with one of ours, so that the name is never
- * free: what was not the one that was judged, because somebody was faster and has
- * a new lock, goes back, and nobody can have come between. A holder who releases
- * meanwhile finds his file where it is (unlink_where_it_is); and a breaker who is
- * killed leaves a marker that says so. -EINVAL where the file system cannot.
- */
-static int exchange_and_unlink(const char *path, struct sidecar_id id) {
-    char aside[PATH_MAX];
-    struct soft_text text;
-    struct sidecar_id ours;
-    int fd, r = name_aside(path, aside, sizeof(aside));
-    if (r == 0) {
-        soft_text_compose(&text);
-        r = soft_make(aside, &text, &fd, &ours);
-    }
-    if (r < 0) {
-        return r;
-    }
-    r = rename_path(aside, path, RENAME_EXCHANGE);
-    if (r == 0 && is_file(aside, id)) {
-        r = unlink_path(aside);
-    } else if (r == 0) {
-        (void)rename_path(aside, path, RENAME_EXCHANGE);
-    }
-    /* Ours, wherever it is by now. */
-    soft_abandon(r == 0 ? path : aside, fd);
-    return r == -ENOENT ? 0 : r;
-}
-
-/* Where names cannot change places. Only as the only breaker. */
-static int move_and_unlink(const char *path, struct sidecar_id id) {
-    char aside[PATH_MAX];
-    int r = name_aside(path, aside, sizeof(aside));
-    if (r == 0) {
-        r = rename_path(path, aside, 0);
-    }
-    if (r < 0) {
-        return r == -ENOENT ? 0 : r;
-    }
-    if (!is_file(aside, id)) {
-        /* Somebody who does not take part in our flock was faster, and this is
-         * a new lock: back with it, before anybody else comes. */
-        r = (int)SYS_CALL(SYS_linkat, AT_FDCWD, aside, AT_FDCWD, path, 0, 0);
-    }
-    (void)unlink_path(aside);
-    return r == -EEXIST ? 0 : r;
-}
-
-/* fd keeps the judged marker's inode from being used again meanwhile; -1 where
- * it cannot be read, and is broken by hand. `locked`: what flock on it said. */
-static int break_marker(const char *path, int fd, bool only_stale, int locked) {
-    struct sys_stat stat, now;
-    if (only_stale && read_marker(fd).state != SOFT_DEAD) {
-        return 0;
-    }
-    int r = sys_stat(AT_FDCWD, path, AT_SYMLINK_NOFOLLOW, &now);
-    if (r < 0) {
-        return r == -ENOENT ? 0 : r;
-    }
-    if (!S_ISREG(now.mode)) {
-        return S_ISDIR(now.mode) ? -EISDIR : -ENXIO;
-    }
-    if (fd >= 0 &&
-        (sys_fstat(fd, &stat) < 0 || !sidecar_same(sidecar_id_of(&stat), sidecar_id_of(&now)))) {
-        return 0;
-    }
-    r = exchange_and_unlink(path, sidecar_id_of(&now));
-    if (r == -EINVAL || r == -ENOSYS) {
-        r = locked < 0 ? locked : move_and_unlink(path, sidecar_id_of(&now));
-    }
-    return r;
-}
-
-/* For writing where that is allowed: NFS locks only such. */
-static int open_to_break(const char *path) {
-    int fd = sys_openat(AT_FDCWD, path, O_RDWR | O_NOFOLLOW | O_CLOEXEC | O_NOCTTY | O_NONBLOCK, 0);
-    return fd == -EACCES || fd == -EPERM || fd == -EROFS ? open_marker(path) : fd;
-}
-
-int soft_break(const char *path, bool only_stale) {
-    int fd = open_to_break(path);
-    if (fd < 0 && (only_stale || fd != -EACCES)) {
-        return fd == -ENOENT ? 0 : fd;
-    }
-    int locked = fd < 0 ? 0 : sys_flock(fd, LOCK_EX | LOCK_NB);
-    int r = locked == -EWOULDBLOCK ? -EAGAIN : break_marker(path, fd, only_stale, locked);
     if (fd >= 0) {
         (void)sys_close(fd);
     }

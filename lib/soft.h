@@ -34,16 +34,9 @@ void soft_abandon(const char *path, int fd);
  * link, is held; but -EISDIR for a directory. Returns 0 or an error. */
 int soft_judge(const char *path, struct soft_owner *ret, struct sidecar_id *ret_id);
 
-/*
- * Removes the marker, if it is stale (only_stale), or whatever it is. It changes
- * places with one of ours (where the file system cannot: it is renamed aside), is
- * compared with what was judged, and then unlinked. One breaker at a time has it:
- * flock on the marker itself, which reaches all breakers since they are of the
- * host that it names.
- * Returns 0 when it is gone or another has taken its place, -EAGAIN when somebody
- * else is breaking it, -ENXIO for what is not a regular file (-EISDIR a directory),
- * or an error.
- */
-int soft_break(const char *path, bool only_stale);
+/* The marker for reading, without being caught by what else has the name; and what
+ * its file says, where a descriptor below 0 is one that cannot be read. */
+int soft_open(const char *path);
+struct soft_owner soft_read(int fd);
 
 #endif

@@ -6,49 +6,123 @@
 
 #include "lib/backoff.h"
 #include "lib/flock_wait.h"
-#include "lib/object.h"
 #include "lib/process_mark.h"
 #include "lib/soft.h"
+#include "lib/soft_break.h"
 #include "lib/sys_linux.h"
 
-/* One round: open, lock, check that the path still leads there.
- * Returns 1 when locked, 0 for another round, or an error. */
-static int flock_round(struct taking *taking) {
-    int fd, operation = taking->shared ? LOCK_SH : LOCK_EX;
+bool take_is_cancelled(const struct taking *taking) {
+    return atomic_load(&taking->lock->cancels) != taking->cancels;
+}
+
+static void enter(const struct taking *taking) {
+    (void)pthread_mutex_lock(&taking->lock->mutex);
+}
+
+static void leave(const struct taking *taking) {
+    (void)pthread_mutex_unlock(&taking->lock->mutex);
+}
+
+/* 0; HOLDS_COUNTS when another thread of the process has got it meanwhile; or an
+ * error. */
+static int open_file(const struct taking *taking) {
+    struct filelock *lock = taking->lock;
+    int fd;
     struct sidecar_id id;
-    int r = sidecar_open(AT_FDCWD, taking->path, SIDECAR_PLAIN, NULL, &fd, &id);
+    int r = sidecar_open(AT_FDCWD, lock->path, SIDECAR_PLAIN, NULL, &fd, &id);
     if (r < 0) {
         return r;
     }
-    uint64_t process = process_token();
-    r = sys_flock(fd, operation | LOCK_NB);
-    if (r == -EWOULDBLOCK) {
-        r = object_thread_holds(id, taking->shared)
-                ? -EDEADLK
-                : flock_wait(fd, operation, taking->until, &taking->wait);
+    enter(taking);
+    holds_opened(lock, taking->hold, fd, id);
+    r = holds_find(lock) ? holds_settle(lock, taking->hold) : 0;
+    leave(taking);
+    return r;
+}
+
+static void close_file(const struct taking *taking) {
+    enter(taking);
+    if (taking->hold->fd >= 0) {
+        (void)sys_close(taking->hold->fd);
+        taking->hold->fd = -1;
     }
-    if (process_token() != process) {
-        r = 0; /* a handler forked, and we are its child: this is our parent's lock */
-    } else if (r == 0) {
-        r = sidecar_is_current(AT_FDCWD, taking->path, fd, id);
+    leave(taking);
+}
+
+/* From the first wait on no signal comes but in the queue: one that has to end the
+ * wait is not lost between two rounds. */
+static int wait_in_queue(struct taking *taking, int operation) {
+    if (taking->until == 0) {
+        return -ETIMEDOUT;
     }
-    if (r <= 0) {
-        (void)sys_close(fd);
+    unsigned flags = taking->has_waited ? FLOCK_WAIT_AGAIN : 0;
+    if (!taking->has_waited) {
+        taking->blocked = signals_mask(SIGNALS_ALL);
+        taking->has_waited = true;
+    }
+    return flock_wait_blocked(taking->hold->fd, operation, taking->until, flags, taking->blocked,
+                              &taking->wait);
+}
+
+static int lock_file(struct taking *taking) {
+    const struct hold *hold = taking->hold;
+    int operation = hold->shared ? LOCK_SH : LOCK_EX;
+    int r = sys_flock(hold->fd, operation | LOCK_NB);
+    if (r != -EWOULDBLOCK) {
         return r;
     }
-    taking->fd = fd;
-    taking->id = id;
-    return 1;
+    return object_thread_holds(hold->id, hold->shared) ? -EDEADLK
+                                                       : wait_in_queue(taking, operation);
+}
+
+/* One round: open, lock, check that the path still leads there. Returns as
+ * holds_settle. */
+static int flock_round(struct taking *taking) {
+    taking->wait = cancel_begin(&taking->lock->cancel);
+    if (take_is_cancelled(taking)) {
+        return -ECANCELED;
+    }
+    int r = open_file(taking);
+    if (r == 0) {
+        r = lock_file(taking);
+        if (r == 0) {
+            enter(taking);
+            r = holds_settle(taking->lock, taking->hold);
+            leave(taking);
+        } else if (r == -ECANCELED && !take_is_cancelled(taking)) {
+            r = HOLDS_AGAIN;
+        }
+    }
+    if (r != HOLDS_COUNTS) {
+        close_file(taking);
+    }
+    return r;
+}
+
+static int flock_rounds(struct taking *taking) {
+    uint64_t process = process_token();
+    int replaced = 0;
+    while (replaced < SIDECAR_ATTEMPTS) {
+        int r = flock_round(taking);
+        if (process_token() != process) {
+            close_file(taking); /* our parent's lock */
+            return 0;
+        }
+        if (r < 0 || r == HOLDS_COUNTS) {
+            return r;
+        }
+        replaced += r == HOLDS_REPLACED;
+    }
+    return -ESTALE;
 }
 
 int take_flock(struct taking *taking) {
-    for (int attempt = 0; attempt < SIDECAR_ATTEMPTS; attempt++) {
-        int r = flock_round(taking);
-        if (r != 0) {
-            return r < 0 ? r : 0;
-        }
+    taking->has_waited = false;
+    int r = flock_rounds(taking);
+    if (taking->has_waited) {
+        (void)signals_mask(taking->blocked);
     }
-    return -ESTALE;
+    return r;
 }
 
 /* There is a marker: 0 to try again at once (it was stale, or has gone), 1 to
@@ -56,44 +130,53 @@ int take_flock(struct taking *taking) {
 static int look_at_marker(const struct taking *taking) {
     struct soft_owner owner;
     struct sidecar_id id;
-    int r = soft_judge(taking->path, &owner, &id);
+    int r = soft_judge(taking->lock->path, &owner, &id);
     if (r < 0 || owner.state == SOFT_FREE) {
         return r;
     }
     if (owner.state == SOFT_DEAD) {
-        r = soft_break(taking->path, true);
+        r = soft_break(taking->lock->path, true);
         return r == -EAGAIN ? 1 : r;
     }
     return object_thread_holds(id, false) ? -EDEADLK : 1;
 }
 
 /* A look first: making what is then in the way costs more. */
-static int make_marker(struct taking *taking, const struct soft_text *text) {
+static int make_marker(const struct taking *taking, const struct soft_text *text) {
     struct sys_stat stat;
-    return sys_stat(AT_FDCWD, taking->path, AT_SYMLINK_NOFOLLOW, &stat) == 0
+    const char *path = taking->lock->path;
+    return sys_stat(AT_FDCWD, path, AT_SYMLINK_NOFOLLOW, &stat) == 0
                ? -EEXIST
-               : soft_make(taking->path, text, &taking->fd, &taking->id);
+               : soft_make(path, text, &taking->hold->fd, &taking->hold->id);
+}
+
+/* Of the threads of a process one at a time, so that none takes the marker that
+ * another is about to have for a stranger's. Returns as holds_settle, or -EEXIST. */
+static int try_marker(const struct taking *taking, const struct soft_text *text) {
+    enter(taking);
+    int r = holds_find(taking->lock) ? 0 : make_marker(taking, text);
+    if (r == 0) {
+        r = holds_settle(taking->lock, taking->hold);
+    }
+    leave(taking);
+    return r;
 }
 
 int take_soft(struct taking *taking) {
     signal_set blocked = signals_mask(SIGNALS_ALL);
+    uint64_t process = process_token(), pause = 0;
     struct soft_text text;
-    uint64_t pause = 0;
     int r;
     soft_text_compose(&text);
-    while ((r = make_marker(taking, &text)) == -EEXIST) {
-        if (cancel_requested(&taking->wait)) {
-            r = -ECANCELED;
-            break;
-        }
-        r = look_at_marker(taking);
+    while ((r = try_marker(taking, &text)) == -EEXIST) {
+        r = take_is_cancelled(taking) ? -ECANCELED : look_at_marker(taking);
         if (r > 0) {
             r = backoff_sleep(&pause, taking->until, blocked);
         }
-        if (r < 0) {
+        if (r < 0 || process_token() != process) {
             break;
         }
     }
     (void)signals_mask(blocked);
-    return r;
+    return process_token() == process ? r : 0;
 }

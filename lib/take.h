@@ -9,19 +9,25 @@
 #include <stdint.h>
 
 #include "lib/cancel.h"
-#include "lib/sidecar.h"
+#include "lib/holds.h"
 
 struct taking {
-    const char *path;
-    bool shared;
+    struct filelock *lock;
+    struct hold *hold;
     uint64_t until; /* CLOCK_MONOTONIC; 0: one try */
+    unsigned cancels;
     struct cancellable wait;
-    /* Results. */
-    int fd;
-    struct sidecar_id id;
+    /* Kind flock: once it has had to wait, all signals are blocked, but in the queue. */
+    bool has_waited;
+    uint64_t blocked; /* the program's mask (signals.h) */
 };
 
-/* Both return 0 with fd and id, or the errors of filelock_acquire. */
+/* Whether filelock_cancel was called since the acquire began. What wakes a wait may
+ * also be that another thread of the process has got the lock. */
+bool take_is_cancelled(const struct taking *taking);
+
+/* Both return 1 when the hold counts, an error of filelock_acquire, or 0 in the child
+ * of a fork that a signal handler has made meanwhile: nothing of it is ours. */
 int take_flock(struct taking *taking);
 int take_soft(struct taking *taking);
 

@@ -31,11 +31,16 @@ pc=$(find "$top" -name filelock.pc -print -quit)
 export PKG_CONFIG_PATH=${pc%/*}
 flags=$(pkg-config --define-variable=prefix="$top" --cflags --libs filelock)
 library=$(dirname "$(find "$top" -name libfilelock.so -print -quit)")
-exported=$(nm -D --defined-only "$library/libfilelock.so" | awk '{print $3}' |
-    grep -v -E '^(_init|_fini|__asan|__odr_asan|__ubsan)')
 declared=$(grep -o -E '\bfilelock_[a-z_]+\(' "$top/include/filelock.h" | tr -d '(' | sort -u)
-check "exports what is declared, and nothing else" \
-    test "$(sort <<<"$exported")" = "$declared"
+exported() {
+    nm --defined-only "$@" | awk 'NF == 3 {print $3}' |
+        grep -v -E '^(_init|_fini|__asan|__odr_asan|__ubsan)' | sort
+}
+for library_file in "-D $library/libfilelock.so" "-g $library/libfilelock.a"; do
+    # shellcheck disable=SC2086 # two words
+    check "${library_file##*/} exports what is declared, and nothing else" \
+        test "$(exported $library_file)" = "$declared"
+done
 
 cat >"$top/user.c" <<'C'
 #include <filelock.h>

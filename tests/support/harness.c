@@ -165,28 +165,32 @@ long puppet_call(struct puppet *puppet, const char *format, ...) {
     return puppet_result(puppet);
 }
 
-static bool is_queued(pid_t pid) {
+static int queued(pid_t pid) {
     FILE *locks = fopen("/proc/locks", "re");
     char line[256];
-    bool found = false;
-    while (!found && fgets(line, sizeof(line), locks)) {
+    int count = 0;
+    while (fgets(line, sizeof(line), locks)) {
         int owner = 0;
         const char *way = strstr(line, "-> FLOCK");
-        found = way && sscanf(way, "-> FLOCK ADVISORY %*s %d", &owner) == 1 && owner == pid;
+        count += way && sscanf(way, "-> FLOCK ADVISORY %*s %d", &owner) == 1 && owner == pid;
     }
     fclose(locks);
-    return found;
+    return count;
 }
 
-void wait_until_queued(pid_t pid) {
+void wait_until_queue_is(pid_t pid, int count) {
     struct timespec moment = {.tv_nsec = 2000000};
     for (int i = 0; i < PATIENCE / 2; i++) {
-        if (is_queued(pid)) {
+        if (queued(pid) >= count) {
             return;
         }
         nanosleep(&moment, NULL);
     }
-    cr_assert_fail("process %d does not wait for a lock", (int)pid);
+    cr_assert_fail("not %d threads of process %d wait for a lock", count, (int)pid);
+}
+
+void wait_until_queued(pid_t pid) {
+    wait_until_queue_is(pid, 1);
 }
 
 static void sidecar_of(const char *file, char *ret, size_t size) {

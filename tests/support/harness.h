@@ -49,6 +49,8 @@ long puppet_result(struct puppet *puppet);
 int puppet_first(struct puppet *const *puppets, int count, int patience);
 /* Waits until a process stands in the kernel's queue for a flock. */
 void wait_until_queued(pid_t pid);
+/* Until so many of its threads do. */
+void wait_until_queue_is(pid_t pid, int count);
 
 /* What somebody outside sees of FILE.lock. */
 enum lock_state lock_state(const char *file);

@@ -6,15 +6,18 @@
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mount.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "lib/filelock.h"
 #include "tests/support/harness.h"
+#include "tests/unit/lib_moment.h"
 
 TestSuite(errors, .init = scenario_begin, .fini = scenario_end, .timeout = 120);
 
@@ -173,4 +176,72 @@ Test(errors, of_creation) {
     cr_expect_eq(filelock_create(&lock, "", 0), -EINVAL);
     cr_expect_eq(filelock_create(&lock, NULL, 0), -EINVAL);
     cr_expect_eq(filelock_create(&lock, "x.lock", 1u << 31), -EINVAL);
+}
+
+/* File systems that cannot make a file without a name (NFS, vfat), and machines
+ * without /proc, where it cannot be given one: it is made in the plain way. */
+static int made_plainly(void) {
+    umask(027);
+    for (int i = 0; i < 2; i++) {
+        struct filelock *lock;
+        struct stat stat_of;
+        if (filelock_create(&lock, "x.lock", kinds[i]) < 0 ||
+            filelock_acquire(lock, FILELOCK_ONCE) < 0) {
+            return 1 + i;
+        }
+        if (stat("x.lock", &stat_of) < 0 || (stat_of.st_mode & 07777) != 0640) {
+            return 3 + i;
+        }
+        if ((stat_of.st_size > 0) != (kinds[i] == FILELOCK_SOFT)) {
+            return 5 + i;
+        }
+        filelock_destroy(lock);
+        if (unlink("x.lock") < 0 && kinds[i] == 0) {
+            return 7;
+        }
+    }
+    return 0;
+}
+
+static int without_nameless_files(void) {
+    const uint32_t tmpfile = O_TMPFILE & ~O_DIRECTORY;
+    return moment_refuse(SYS_openat, 2, tmpfile, EOPNOTSUPP) ? made_plainly() : 8;
+}
+
+static int without_proc(void) {
+    return moment_refuse(SYS_linkat, 0, 0, ENOENT) ? made_plainly() : 8;
+}
+
+Test(errors, a_file_system_without_nameless_files) {
+    in_child(without_nameless_files);
+}
+
+Test(errors, a_machine_without_proc) {
+    in_child(without_proc);
+}
+
+/* No memory for a hold: nothing is made, nothing is locked. */
+static int no_memory(void) {
+    struct filelock *lock;
+    struct rlimit none = {.rlim_cur = 0, .rlim_max = RLIM_INFINITY};
+    if (filelock_create(&lock, "x.lock", 0) < 0 || setrlimit(RLIMIT_AS, &none) < 0) {
+        return 1;
+    }
+    for (size_t size = 65536; size >= 8; size /= 2) {
+        while (malloc(size)) {
+        }
+    }
+    int r = filelock_acquire(lock, FILELOCK_ONCE);
+    if (r != -ENOMEM || filelock_is_held(lock) || access("x.lock", F_OK) == 0) {
+        return 2;
+    }
+    none.rlim_cur = RLIM_INFINITY;
+    return setrlimit(RLIMIT_AS, &none) < 0 || filelock_acquire(lock, FILELOCK_ONCE) < 0 ? 3 : 0;
+}
+
+Test(errors, enomem) {
+#ifdef __SANITIZE_ADDRESS__
+    cr_skip("the sanitizer's allocator does not fail");
+#endif
+    in_child(no_memory);
 }

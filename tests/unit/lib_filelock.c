@@ -7,6 +7,7 @@
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
 #include <sys/prctl.h>
@@ -199,6 +200,18 @@ Test(filelock, a_living_child_does_not_keep_it) {
     close(hold[1]);
     waitpid(pid, NULL, 0);
     close(hold[0]);
+}
+
+/* A program started meanwhile does not get the descriptor, whichever way: system(3)
+ * makes its child without fork. */
+Test(filelock, no_program_inherits_it) {
+    struct filelock *soft;
+    cr_assert_eq(filelock_create(&soft, "b.lock", FILELOCK_SOFT), 0);
+    cr_assert_eq(filelock_acquire(lock, FILELOCK_ONCE), 0);
+    cr_assert_eq(filelock_acquire(soft, FILELOCK_ONCE), 0);
+    int status = system("! ls -l /proc/self/fd | grep '[ab]\\.lock'");
+    cr_expect_eq(status, 0, "%x", (unsigned)status);
+    filelock_destroy(soft);
 }
 
 /* Its parent dies: a child that never asks for the lock must not keep it. */

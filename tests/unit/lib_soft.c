@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
@@ -21,6 +22,9 @@
 #include "lib/filelock.h"
 #include "lib/start_token.h"
 #include "tests/support/harness.h"
+#include "tests/unit/lib_moment.h"
+
+#define EXCHANGE 2 /* RENAME_EXCHANGE, renameat2(2) */
 
 static struct filelock *lock;
 static struct utsname host;
@@ -173,13 +177,15 @@ static int count_and_die(pid_t dead, int number) {
 }
 
 /* Eight processes break one stale marker after the other. */
-Test(soft, breaking_is_race_free) {
+static void eight_break(bool exchange) {
     put_file("data", "0\n");
     pid_t dead = dead_process(), pids[8];
     for (int i = 0; i < 8; i++) {
         pids[i] = fork();
         if (pids[i] == 0) {
-            _exit(count_and_die(dead, i));
+            _exit(exchange || moment_refuse(SYS_renameat2, 4, EXCHANGE, EINVAL)
+                      ? count_and_die(dead, i)
+                      : 6);
         }
     }
     for (int i = 0; i < 8; i++) {
@@ -188,6 +194,29 @@ Test(soft, breaking_is_race_free) {
         cr_expect_eq(status, 0, "%x", status);
     }
     cr_expect_str_eq(file_content("data"), "480\n");
+    if (marker_exists()) {
+        cr_expect_eq(unlink("a.lock"), 0);
+    }
+    cr_expect_eq(run_shell(NULL, "[ \"$(ls -A)\" = data ]"), 0, "something is left");
+}
+
+Test(soft, breaking_is_race_free) {
+    eight_break(true);
+}
+
+Test(soft, breaking_is_race_free_where_names_cannot_change_places) {
+    eight_break(false);
+}
+
+/* One breaker at a time has a marker: who has locked it is at it. */
+Test(soft, a_marker_that_another_is_breaking) {
+    plant("%d\n%s\n", (int)dead_process(), host.nodename);
+    struct stranger stranger = stranger_locks("a", LOCK_EX);
+    cr_expect_eq(filelock_acquire(lock, 10000), -ETIMEDOUT);
+    cr_expect_eq(filelock_break(lock), -EAGAIN);
+    cr_expect(marker_exists());
+    stranger_leaves(stranger);
+    cr_expect_eq(filelock_acquire(lock, 10000), 0);
 }
 
 Test(soft, a_marker_taken_away_is_noticed) {

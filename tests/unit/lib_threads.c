@@ -76,7 +76,7 @@ Test(threads, or_to_the_process) {
     filelock_destroy(ours);
 }
 
-/* Threads count on one number, each way of belonging; none is lost. */
+/* Threads of one object count on one number, with each kind; none is lost. */
 static long counter;
 static void *count(void *data) {
     for (int i = 0; i < 300; i++) {
@@ -90,15 +90,44 @@ static void *count(void *data) {
     return NULL;
 }
 
-Test(threads, eight_count_without_a_loss) {
+static void eight_count(struct filelock *what) {
     pthread_t threads[8];
+    counter = 0;
     for (int i = 0; i < 8; i++) {
-        cr_assert_eq(pthread_create(&threads[i], NULL, count, lock), 0);
+        cr_assert_eq(pthread_create(&threads[i], NULL, count, what), 0);
     }
     for (int i = 0; i < 8; i++) {
         pthread_join(threads[i], NULL);
     }
     cr_expect_eq(counter, 2400, "%ld", counter);
+}
+
+Test(threads, eight_count_without_a_loss) {
+    struct filelock *soft;
+    eight_count(lock);
+    cr_assert_eq(filelock_create(&soft, "b.lock", FILELOCK_SOFT), 0);
+    eight_count(soft);
+    filelock_destroy(soft);
+}
+
+/* Several hold it shared, and are gone: all they hold goes with the object. */
+static void *share(void *data) {
+    return filelock_acquire_shared(data, FILELOCK_ONCE) == 0 ? data : NULL;
+}
+
+Test(threads, destroy_releases_what_all_threads_hold) {
+    struct filelock *shared;
+    cr_assert_eq(filelock_create(&shared, "b.lock", 0), 0);
+    for (int i = 0; i < 3; i++) {
+        pthread_t thread;
+        void *done = NULL;
+        cr_assert_eq(pthread_create(&thread, NULL, share, shared), 0);
+        pthread_join(thread, &done);
+        cr_expect(done);
+    }
+    cr_expect_eq(lock_state("b"), SHARED);
+    filelock_destroy(shared);
+    cr_expect_eq(lock_state("b"), FREE);
 }
 
 Test(threads, two_objects_in_one_thread_do_not_hang) {
@@ -134,32 +163,17 @@ Test(threads, shared_locks) {
     filelock_destroy(other);
 }
 
-static void cancelled_by(void (*cancel)(struct visit *data), uint64_t timeout, unsigned flags) {
-    struct filelock *mine;
-    cr_assert_eq(filelock_create(&mine, "a.lock", flags), 0);
-    if (flags & FILELOCK_SOFT) {
-        put_file("a.lock", "");
-    }
-    struct stranger stranger = {0};
-    if (!(flags & FILELOCK_SOFT)) {
-        stranger = stranger_locks("a", LOCK_EX);
-    }
-    struct visit data = {.lock = mine, .timeout = timeout};
+static void cancelled_by(void (*cancel)(struct visit *data), uint64_t timeout) {
+    struct stranger stranger = stranger_locks("a", LOCK_EX);
+    struct visit data = {.lock = lock, .timeout = timeout};
     pthread_t thread;
     cr_assert_eq(pthread_create(&thread, NULL, visit, &data), 0);
-    if (!(flags & FILELOCK_SOFT)) {
-        wait_until_queued(getpid());
-    }
+    wait_until_queued(getpid());
     cancel(&data);
     pthread_join(thread, NULL);
     cr_expect_eq(data.result, -ECANCELED, "%d", data.result);
-    if (!(flags & FILELOCK_SOFT)) {
-        stranger_leaves(stranger);
-    } else {
-        cr_assert_eq(unlink("a.lock"), 0);
-    }
-    cr_expect_eq(filelock_acquire(mine, FILELOCK_ONCE), 0, "later acquires are not touched");
-    filelock_destroy(mine);
+    stranger_leaves(stranger);
+    cr_expect_eq(filelock_acquire(lock, FILELOCK_ONCE), 0, "later acquires are not touched");
 }
 
 static void from_this_thread(struct visit *data) {
@@ -179,24 +193,82 @@ static void from_its_handler(struct visit *data) {
 }
 
 Test(threads, a_wait_for_ever_can_be_cancelled) {
-    cancelled_by(from_this_thread, FILELOCK_FOREVER, 0);
+    cancelled_by(from_this_thread, FILELOCK_FOREVER);
 }
 
 Test(threads, a_limited_wait_can_be_cancelled) {
-    cancelled_by(from_this_thread, 60 * FILELOCK_SECOND, 0);
+    cancelled_by(from_this_thread, 60 * FILELOCK_SECOND);
 }
 
 Test(threads, by_a_signal_handler_too) {
-    cancelled_by(from_its_handler, FILELOCK_FOREVER, 0);
+    cancelled_by(from_its_handler, FILELOCK_FOREVER);
+}
+
+/* All who wait on one object stand in the queue, and one call ends it for all. */
+Test(threads, several_waits_are_cancelled) {
+    struct stranger stranger = stranger_locks("a", LOCK_EX);
+    struct visit data[5];
+    pthread_t threads[5];
+    for (int i = 0; i < 5; i++) {
+        data[i] = (struct visit){.lock = lock, .timeout = FILELOCK_FOREVER};
+        cr_assert_eq(pthread_create(&threads[i], NULL, visit, &data[i]), 0);
+        wait_until_queue_is(getpid(), i + 1);
+    }
+    filelock_cancel(lock);
+    for (int i = 0; i < 5; i++) {
+        pthread_join(threads[i], NULL);
+        cr_expect_eq(data[i].result, -ECANCELED, "%d", data[i].result);
+    }
+    stranger_leaves(stranger);
+}
+
+/* --- where the kernel cannot wait --- */
+
+/* Nobody sees a poller wait: so again and again, until it has ended. */
+struct poll {
+    struct visit visit;
+    volatile bool ended;
+};
+static void *poll_lock(void *data) {
+    struct poll *poll = data;
+    (void)visit(&poll->visit);
+    poll->ended = true;
+    return NULL;
+}
+
+static void a_poller_is_cancelled(struct filelock *what, uint64_t timeout) {
+    struct poll data = {.visit = {.lock = what, .timeout = timeout}};
+    pthread_t thread;
+    struct timespec moment = {.tv_nsec = 1000000};
+    cr_assert_eq(pthread_create(&thread, NULL, poll_lock, &data), 0);
+    while (!data.ended) {
+        filelock_cancel(what);
+        nanosleep(&moment, NULL);
+    }
+    pthread_join(thread, NULL);
+    cr_expect_eq(data.visit.result, -ECANCELED, "%d", data.visit.result);
+}
+
+static void no_timers(void) {
+    struct rlimit none = {0, 0};
+    cr_assert_eq(setrlimit(RLIMIT_SIGPENDING, &none), 0);
 }
 
 Test(threads, without_a_timer_too) {
-    struct rlimit none = {0, 0};
-    cr_assert_eq(setrlimit(RLIMIT_SIGPENDING, &none), 0);
+    no_timers();
     struct stranger stranger = stranger_locks("a", LOCK_EX);
     cr_expect_eq(filelock_acquire(lock, 30000), -ETIMEDOUT);
+    a_poller_is_cancelled(lock, 20 * FILELOCK_SECOND);
     stranger_leaves(stranger);
     cr_expect_eq(filelock_acquire(lock, 30000), 0);
+}
+
+Test(threads, a_soft_wait_can_be_cancelled) {
+    struct filelock *soft;
+    put_file("b.lock", "");
+    cr_assert_eq(filelock_create(&soft, "b.lock", FILELOCK_SOFT), 0);
+    a_poller_is_cancelled(soft, 20 * FILELOCK_SECOND);
+    filelock_destroy(soft);
 }
 
 /* Again and again: cancelling must never miss a waiter that has begun. */
@@ -245,6 +317,18 @@ Test(threads, a_default_timeout) {
     cr_expect_eq(filelock_acquire_until(lock, usec), 0, "one try is made all the same");
 }
 
+/* The longest that is no name for another thing: a moment after all time. */
+Test(threads, a_timeout_of_half_a_million_years) {
+    struct stranger stranger = stranger_locks("a", LOCK_EX);
+    struct visit data = {.lock = lock, .timeout = UINT64_MAX - 2};
+    pthread_t thread;
+    cr_assert_eq(pthread_create(&thread, NULL, visit, &data), 0);
+    wait_until_queued(getpid());
+    stranger_leaves(stranger);
+    pthread_join(thread, NULL);
+    cr_expect_eq(data.result, 0, "%d", data.result);
+}
+
 /* Threads that hold and wait while another forks: the child starts afresh. */
 static volatile bool stop;
 static void *take_turns(void *data) {
@@ -281,38 +365,4 @@ Test(threads, forks_in_the_middle) {
     for (int i = 0; i < 3; i++) {
         pthread_join(threads[i], NULL);
     }
-}
-
-/* FILELOCK_FAIR: somebody who looks every 50 ms gets a turn soon. */
-Test(threads, a_fair_object_lets_a_poller_in) {
-    put_file("count", "0");
-    pid_t poller = start_shell(NULL, "exec timeout 60 /usr/bin/python3 -c 'import filelock\n"
-                                     "lock = filelock.FileLock(\"a.lock\")\n"
-                                     "open(\"ready\", \"w\").close()\n"
-                                     "for i in range(3):\n"
-                                     "    with lock: pass\n"
-                                     "open(\"done\", \"w\").close()'");
-    struct filelock *fair;
-    cr_assert_eq(filelock_create(&fair, "a.lock", FILELOCK_FAIR), 0);
-    while (access("done", F_OK) < 0) {
-        cr_assert_eq(filelock_acquire(fair, FILELOCK_FOREVER), 0);
-        cr_assert_eq(filelock_release(fair), 0);
-    }
-    filelock_destroy(fair);
-    cr_expect_eq(end_shell(poller), 0);
-}
-
-/* The gap never makes a free lock look held. */
-Test(threads, a_fair_object_never_fails_for_its_gap) {
-    struct filelock *fair;
-    struct timespec now;
-    cr_assert_eq(filelock_create(&fair, "a.lock", FILELOCK_FAIR), 0);
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    for (time_t end = now.tv_sec + 3; now.tv_sec < end; clock_gettime(CLOCK_MONOTONIC, &now)) {
-        cr_assert_eq(filelock_acquire(fair, FILELOCK_ONCE), 0);
-        cr_assert_eq(filelock_release(fair), 0);
-        cr_assert_eq(filelock_acquire(fair, 2000), 0);
-        cr_assert_eq(filelock_release(fair), 0);
-    }
-    filelock_destroy(fair);
 }

@@ -1,0 +1,122 @@
+#include "tests/unit/lib_moment.h"
+
+#include <criterion/criterion.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
+#include <signal.h>
+#include <stddef.h>
+#include <sys/prctl.h>
+#include <sys/ptrace.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+uint64_t moment_arguments[6];
+
+/* ptrace(2), PTRACE_GET_SYSCALL_INFO; not every libc knows all of it. */
+#define GET_SYSCALL_INFO 0x420e
+enum { ENTRY = 1, EXIT = 2 };
+struct syscall_info {
+    uint8_t op;
+    uint32_t arch;
+    uint64_t at, stack, number, arguments[6], more;
+};
+
+static int ended; /* its status, once it has */
+static bool has_ended;
+static int to_deliver;
+
+#define CANNOT 77
+
+pid_t moment_start(int (*body)(void)) {
+    int status;
+    has_ended = false;
+    to_deliver = 0;
+    pid_t pid = fork();
+    if (pid == 0) {
+        if (ptrace(PTRACE_TRACEME, 0, NULL, NULL) < 0) {
+            _exit(CANNOT);
+        }
+        (void)raise(SIGSTOP);
+        (void)alarm(60);
+        _exit(body());
+    }
+    cr_assert_eq(waitpid(pid, &status, 0), pid);
+    if (WIFEXITED(status) && WEXITSTATUS(status) == CANNOT) {
+        cr_skip("may not trace its own child");
+    }
+    cr_assert(WIFSTOPPED(status), "%x", (unsigned)status);
+    const long options = PTRACE_O_TRACESYSGOOD | PTRACE_O_EXITKILL;
+    cr_assert_eq(ptrace(PTRACE_SETOPTIONS, pid, NULL, (void *)options), 0);
+    return pid;
+}
+
+/* To the next system call's beginning or end. */
+static bool step(pid_t pid, struct syscall_info *ret) {
+    int status;
+    for (;;) {
+        cr_assert_eq(ptrace(PTRACE_SYSCALL, pid, NULL, (void *)(long)to_deliver), 0);
+        cr_assert_eq(waitpid(pid, &status, 0), pid);
+        if (!WIFSTOPPED(status)) {
+            ended = status;
+            has_ended = true;
+            return false;
+        }
+        to_deliver = WSTOPSIG(status) == (SIGTRAP | 0x80) ? 0 : WSTOPSIG(status);
+        if (to_deliver == 0) {
+            cr_assert_geq(ptrace(GET_SYSCALL_INFO, pid, (void *)sizeof(*ret), ret), 0);
+            return true;
+        }
+    }
+}
+
+bool moment_before(pid_t pid, long number) {
+    struct syscall_info info;
+    while (!has_ended && step(pid, &info)) {
+        if (info.op == ENTRY && info.number == (uint64_t)number) {
+            memcpy(moment_arguments, info.arguments, sizeof(moment_arguments));
+            return true;
+        }
+    }
+    return false;
+}
+
+bool moment_after(pid_t pid, long number) {
+    struct syscall_info info;
+    return moment_before(pid, number) && step(pid, &info);
+}
+
+uint64_t moment_peek(pid_t pid, uint64_t address) {
+    return (uint64_t)ptrace(PTRACE_PEEKDATA, pid, (void *)(uintptr_t)address, NULL);
+}
+
+int moment_end(pid_t pid) {
+    if (!has_ended) {
+        cr_assert_eq(ptrace(PTRACE_DETACH, pid, NULL, (void *)(long)to_deliver), 0);
+        cr_assert_eq(waitpid(pid, &ended, 0), pid);
+    }
+    return ended;
+}
+
+void moment_kill(pid_t pid) {
+    cr_assert_eq(kill(pid, SIGKILL), 0);
+    cr_assert_eq(waitpid(pid, &ended, 0), pid);
+    has_ended = true;
+}
+
+bool moment_refuse(long number, int which, uint32_t bits, int error) {
+    const uint32_t low = __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__ ? 4 : 0;
+    const uint32_t argument =
+        (uint32_t)offsetof(struct seccomp_data, args) + (uint32_t)which * 8 + low;
+    struct sock_filter instructions[] = {
+        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, (uint32_t)number, 0, 3),
+        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, argument),
+        BPF_JUMP(BPF_JMP | BPF_JSET | BPF_K, bits, 0, bits ? 1 : 0),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | (uint32_t)error),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+    };
+    struct sock_fprog filter = {.len = sizeof(instructions) / sizeof(instructions[0]),
+                                .filter = instructions};
+    return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 &&
+           prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &filter) == 0;
+}

@@ -1,0 +1,33 @@
+/*
+ * A child that stops at one certain moment (ptrace(2)), so that what can happen there,
+ * once in a million, happens there each time. And one to which the kernel refuses
+ * something, as older ones and other file systems do.
+ */
+#ifndef LIB_MOMENT_H
+#define LIB_MOMENT_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+/* Runs body in a child, whose exit status is the result. It waits to be led on. */
+pid_t moment_start(int (*body)(void));
+
+/* Leads it on until it is about to make a system call, or has made it. Its arguments
+ * are in moment_arguments. False when it has ended instead. */
+bool moment_before(pid_t pid, long number);
+bool moment_after(pid_t pid, long number);
+extern uint64_t moment_arguments[6];
+
+/* Reads its memory. */
+uint64_t moment_peek(pid_t pid, uint64_t address);
+
+/* Lets it go; its status (waitpid's). */
+int moment_end(pid_t pid);
+void moment_kill(pid_t pid);
+
+/* In the child: the system call fails with this error where argument `which` has one
+ * of these bits (0: always). False where that cannot be had. */
+bool moment_refuse(long number, int which, uint32_t bits, int error);
+
+#endif

@@ -1,0 +1,257 @@
+/* What happens at one certain moment of an acquire: a signal, a tick of its timer,
+ * somebody else's move, death. */
+#include <criterion/criterion.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <sys/utsname.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "lib/filelock.h"
+#include "tests/support/harness.h"
+#include "tests/unit/lib_moment.h"
+
+static struct utsname host;
+
+static void begin(void) {
+    scenario_begin();
+    cr_assert_eq(uname(&host), 0);
+}
+
+TestSuite(moments, .init = begin, .fini = scenario_end, .timeout = 120);
+
+static void wait_30_ms(void) {
+    struct timespec time = {.tv_nsec = 30000000};
+    (void)nanosleep(&time, NULL);
+}
+
+/* --- signals and polling --- */
+
+static void nothing(int number) {
+    (void)number;
+}
+
+static int acquire(unsigned flags, uint64_t timeout) {
+    struct filelock *lock;
+    return filelock_create(&lock, "a.lock", flags) < 0 ? 1 : filelock_acquire(lock, timeout);
+}
+
+static int interrupted(unsigned flags) {
+    struct sigaction action = {.sa_handler = nothing};
+    return sigaction(SIGUSR1, &action, NULL) < 0 || acquire(flags, FILELOCK_SECOND) != -EINTR;
+}
+static int soft_is_interrupted(void) {
+    return interrupted(FILELOCK_SOFT);
+}
+/* Where no timer is to be had, kind flock polls. */
+static int flock_is_interrupted(void) {
+    struct rlimit none = {0, 0};
+    return setrlimit(RLIMIT_SIGPENDING, &none) < 0 || interrupted(0);
+}
+
+/* The signal comes when the n-th look for one is over. */
+static void signal_behind_a_look(int (*body)(void)) {
+    for (int n = 1; n <= 5; n++) {
+        pid_t pid = moment_start(body);
+        for (int look = 0; look < n; look++) {
+            cr_assert(moment_after(pid, SYS_rt_sigpending));
+        }
+        cr_assert_eq(kill(pid, SIGUSR1), 0);
+        int status = moment_end(pid);
+        cr_expect_eq(status, 0, "look %d: %x", n, (unsigned)status);
+    }
+}
+
+Test(moments, a_signal_behind_a_look_ends_a_soft_wait) {
+    put_file("a.lock", "");
+    signal_behind_a_look(soft_is_interrupted);
+}
+
+Test(moments, a_signal_behind_a_look_ends_a_wait_without_timer) {
+    struct stranger stranger = stranger_locks("a", LOCK_EX);
+    signal_behind_a_look(flock_is_interrupted);
+    stranger_leaves(stranger);
+}
+
+/* --- signals between two rounds in the queue --- */
+
+static int queue_is_interrupted(void) {
+    return interrupted(0);
+}
+
+/* What it got had been replaced; the signal comes before it stands in the new queue. */
+Test(moments, a_signal_as_the_file_is_replaced_ends_the_wait) {
+    pid_t pid = moment_start(queue_is_interrupted); /* first, or it keeps their pipes open */
+    struct stranger first = stranger_locks("a", LOCK_EX);
+    cr_assert(moment_before(pid, SYS_flock), "the try");
+    cr_assert(moment_before(pid, SYS_flock), "the wait");
+    cr_assert_eq(unlink("a.lock"), 0);
+    struct stranger second = stranger_locks("a", LOCK_EX);
+    stranger_leaves(first);
+    cr_assert(moment_after(pid, SYS_close));
+    cr_assert_eq(kill(pid, SIGUSR1), 0);
+    int status = moment_end(pid);
+    cr_expect_eq(status, 0, "%x", (unsigned)status);
+    stranger_leaves(second);
+}
+
+/* --- pauses --- */
+
+static int soft_times_out(void) {
+    return acquire(FILELOCK_SOFT, 400000) != -ETIMEDOUT;
+}
+
+Test(moments, pauses_begin_small_and_stay_small) {
+    const uint64_t millisecond = 1000000;
+    uint64_t pauses[1000];
+    int count = 0;
+    put_file("a.lock", "");
+    pid_t pid = moment_start(soft_times_out);
+    while (moment_before(pid, SYS_clock_nanosleep)) {
+        cr_assert(count < 1000);
+        cr_expect_eq(moment_peek(pid, moment_arguments[2]), 0, "seconds");
+        pauses[count++] = moment_peek(pid, moment_arguments[2] + sizeof(long));
+    }
+    cr_expect_eq(moment_end(pid), 0);
+    cr_assert_geq(count, 8);
+    cr_expect_eq(pauses[0], 1 * millisecond);
+    for (int i = 0; i < count; i++) {
+        cr_expect(pauses[i] <= 20 * millisecond, "pause %d", i);
+    }
+}
+
+/* --- the timer of a wait in the queue --- */
+
+static int flock_times_out(void) {
+    return acquire(0, 20000) != -ETIMEDOUT;
+}
+
+/* The tick comes when signals are let in, but the process does not sleep yet. */
+Test(moments, a_tick_before_the_sleep_is_not_the_only_one) {
+    struct stranger stranger = stranger_locks("a", LOCK_EX);
+    pid_t pid = moment_start(flock_times_out);
+    while (moment_after(pid, SYS_rt_sigprocmask)) {
+        wait_30_ms();
+    }
+    cr_expect_eq(moment_end(pid), 0);
+    stranger_leaves(stranger);
+}
+
+/* The last tick comes when the wait is over: it must not meet the default action,
+ * which would end the process. (Linux 6.13 takes it back with its timer.) */
+Test(moments, a_tick_after_the_wait) {
+    struct stranger stranger = stranger_locks("a", LOCK_EX);
+    pid_t pid = moment_start(flock_times_out);
+    cr_assert(moment_before(pid, SYS_timer_delete));
+    wait_30_ms();
+    cr_expect_eq(moment_end(pid), 0);
+    stranger_leaves(stranger);
+}
+
+/* --- breaking a stale lock --- */
+
+static pid_t dead_process(void) {
+    pid_t pid = fork();
+    if (pid == 0) {
+        _exit(0);
+    }
+    cr_assert_eq(waitpid(pid, NULL, 0), pid);
+    return pid;
+}
+
+static void plant(pid_t pid) {
+    char text[512];
+    snprintf(text, sizeof(text), "%d\n%s\n", (int)pid, host.nodename);
+    (void)unlink("a.lock");
+    put_file("a.lock", text);
+}
+
+static int breaks_nothing(void) {
+    return acquire(FILELOCK_SOFT, 50000) != -ETIMEDOUT;
+}
+#define EXCHANGE 2
+static int breaks_nothing_without_exchange(void) {
+    return !moment_refuse(SYS_renameat2, 4, EXCHANGE, EINVAL) || breaks_nothing();
+}
+static int breaks(void) {
+    return acquire(FILELOCK_SOFT, FILELOCK_ONCE) != 0;
+}
+
+/* Somebody else has broken it meanwhile, and a living process has it. */
+static void fresh_lock_stays(int (*body)(void), long number, int times) {
+    char expected[512];
+    plant(dead_process());
+    pid_t pid = moment_start(body);
+    for (int i = 0; i < times; i++) {
+        cr_assert(moment_before(pid, number));
+    }
+    plant(getpid());
+    snprintf(expected, sizeof(expected), "%d\n%s\n", (int)getpid(), host.nodename);
+    int status = moment_end(pid);
+    cr_expect_eq(status, 0, "%x", (unsigned)status);
+    cr_expect_str_eq(file_content("a.lock"), expected);
+    cr_assert_eq(unlink("a.lock"), 0);
+    cr_expect_eq(run_shell(NULL, "[ -z \"$(ls -A)\" ]"), 0, "something is left");
+}
+
+Test(moments, a_fresh_lock_before_the_marker_is_looked_at_again) {
+    fresh_lock_stays(breaks_nothing, SYS_flock, 1);
+}
+
+Test(moments, a_fresh_lock_before_the_exchange) {
+    fresh_lock_stays(breaks_nothing, SYS_renameat2, 1);
+}
+
+Test(moments, a_fresh_lock_before_the_rename) {
+    fresh_lock_stays(breaks_nothing_without_exchange, SYS_renameat2, 2);
+}
+
+/* The breaker is killed: whoever comes next gets the lock, and clears away. */
+static void breaker_dies(bool (*where)(pid_t pid, long number)) {
+    plant(dead_process());
+    pid_t pid = moment_start(breaks);
+    cr_assert(where(pid, SYS_renameat2));
+    moment_kill(pid);
+    cr_expect_neq(run_shell(NULL, "[ \"$(ls -A)\" = a.lock ]"), 0, "it has left nothing");
+    pid = moment_start(breaks);
+    int status = moment_end(pid);
+    cr_expect_eq(status, 0, "%x", (unsigned)status);
+    cr_expect_eq(run_shell(NULL, "[ \"$(ls -A)\" = a.lock ]"), 0, "its litter stays");
+}
+
+Test(moments, a_breaker_that_dies_before_the_exchange) {
+    breaker_dies(moment_before);
+}
+
+Test(moments, a_breaker_that_dies_after_the_exchange) {
+    breaker_dies(moment_after);
+}
+
+/* Its number may be given again: what it has left is in nobody's way. */
+static int breaks_beside_litter(void) {
+    for (int i = 0; i < 3; i++) {
+        char name[64];
+        snprintf(name, sizeof(name), ".filelock-stale.%d.%d", (int)getpid(), i);
+        int fd = open(name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+        if (fd < 0 || write(fd, "1\nanother.host\n", 15) != 15 || close(fd) < 0) {
+            return 2;
+        }
+    }
+    return breaks();
+}
+
+Test(moments, litter_of_one_who_had_our_number) {
+    plant(dead_process());
+    pid_t pid = moment_start(breaks_beside_litter);
+    int status = moment_end(pid);
+    cr_expect_eq(status, 0, "%x", (unsigned)status);
+    cr_expect_eq(run_shell(NULL, "[ $(ls -A .filelock-stale.* | wc -l) = 3 ]"), 0,
+                 "another host's stays");
+}
