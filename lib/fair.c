@@ -21,9 +21,13 @@ static uint64_t gap_due(struct filelock *lock) {
     return due ? end : 0;
 }
 
-int fair_leave_gap(const struct taking *taking) {
+int fair_leave_gap(struct taking *taking) {
     uint64_t end = gap_due(taking->lock), pause = 0;
-    end = end < taking->until ? end : taking->until;
+    if (end == 0) {
+        return 0;
+    }
+    uint64_t until = take_until(taking);
+    end = end < until ? end : until;
     if (clock_now() >= end) {
         return 0;
     }

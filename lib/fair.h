@@ -18,7 +18,7 @@
 
 /* Before the file is taken, without the mutex: leaves it alone for the rest of a
  * gap that is due, but not past the deadline. Returns 0, -ECANCELED or -EINTR. */
-int fair_leave_gap(const struct taking *taking);
+int fair_leave_gap(struct taking *taking);
 
 /* After the last release of a hold. The mutex is held. */
 void fair_note_release(struct filelock *lock);

@@ -95,8 +95,9 @@ static int take(struct taking *taking) {
     return is_soft(taking->lock) ? take_soft(taking) : take_flock(taking);
 }
 
-static int acquire(struct filelock *lock, bool shared, uint64_t until) {
-    struct taking taking = {.lock = lock, .until = until, .cancels = atomic_load(&lock->cancels)};
+static int acquire(struct filelock *lock, bool shared, uint64_t until, bool relative) {
+    struct taking taking = {
+        .lock = lock, .until = until, .relative = relative, .cancels = atomic_load(&lock->cancels)};
     int r;
     while ((r = begin(lock, shared, &taking.hold)) == 0) {
         r = take(&taking);
@@ -113,30 +114,29 @@ static int acquire(struct filelock *lock, bool shared, uint64_t until) {
     return r < 0 ? r : 0;
 }
 
-static uint64_t deadline(struct filelock *lock, uint64_t timeout) {
+static int acquire_within(struct filelock *lock, bool shared, uint64_t timeout) {
+    object_adopt(lock);
     if (timeout == FILELOCK_DEFAULT) {
         (void)pthread_mutex_lock(&lock->mutex);
         timeout = lock->timeout;
         (void)pthread_mutex_unlock(&lock->mutex);
     }
     if (timeout == FILELOCK_ONCE || timeout == FILELOCK_FOREVER) {
-        return timeout == FILELOCK_ONCE ? 0 : CLOCK_FOREVER;
+        return acquire(lock, shared, timeout == FILELOCK_ONCE ? 0 : CLOCK_FOREVER, false);
     }
-    return clock_after(timeout);
+    return acquire(lock, shared, timeout, true);
 }
 
 PUBLIC int filelock_acquire(struct filelock *lock, uint64_t timeout) {
-    object_adopt(lock);
-    return acquire(lock, false, deadline(lock, timeout));
+    return acquire_within(lock, false, timeout);
 }
 
 PUBLIC int filelock_acquire_until(struct filelock *lock, uint64_t until) {
-    return acquire(lock, false, until);
+    return acquire(lock, false, until, false);
 }
 
 PUBLIC int filelock_acquire_shared(struct filelock *lock, uint64_t timeout) {
-    object_adopt(lock);
-    return is_soft(lock) ? -EOPNOTSUPP : acquire(lock, true, deadline(lock, timeout));
+    return is_soft(lock) ? -EOPNOTSUPP : acquire_within(lock, true, timeout);
 }
 
 PUBLIC void filelock_cancel(struct filelock *lock) {

@@ -15,6 +15,14 @@ bool take_is_cancelled(const struct taking *taking) {
     return atomic_load(&taking->lock->cancels) != taking->cancels;
 }
 
+uint64_t take_until(struct taking *taking) {
+    if (taking->relative) {
+        taking->until = clock_after(taking->until);
+        taking->relative = false;
+    }
+    return taking->until;
+}
+
 static void enter(const struct taking *taking) {
     (void)pthread_mutex_lock(&taking->lock->mutex);
 }
@@ -52,7 +60,8 @@ static void close_file(const struct taking *taking) {
 /* From the first wait on no signal comes but in the queue: one that has to end the
  * wait is not lost between two rounds. */
 static int wait_in_queue(struct taking *taking, int operation) {
-    if (taking->until == 0) {
+    uint64_t until = take_until(taking);
+    if (until == 0) {
         return -ETIMEDOUT;
     }
     unsigned flags = taking->has_waited ? FLOCK_WAIT_AGAIN : 0;
@@ -60,7 +69,7 @@ static int wait_in_queue(struct taking *taking, int operation) {
         taking->blocked = signals_mask(SIGNALS_ALL);
         taking->has_waited = true;
     }
-    return flock_wait_blocked(taking->hold->fd, operation, taking->until, flags, taking->blocked,
+    return flock_wait_blocked(taking->hold->fd, operation, until, flags, taking->blocked,
                               &taking->wait);
 }
 
@@ -171,7 +180,7 @@ int take_soft(struct taking *taking) {
     while ((r = try_marker(taking, &text)) == -EEXIST) {
         r = take_is_cancelled(taking) ? -ECANCELED : look_at_marker(taking);
         if (r > 0) {
-            r = backoff_sleep(&pause, taking->until, blocked);
+            r = backoff_sleep(&pause, take_until(taking), blocked);
         }
         if (r < 0 || process_token() != process) {
             break;

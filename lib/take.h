@@ -15,6 +15,7 @@ struct taking {
     struct filelock *lock;
     struct hold *hold;
     uint64_t until; /* CLOCK_MONOTONIC; 0: one try */
+    bool relative;  /* it is a duration yet: who gets the lock at once asks no clock */
     unsigned cancels;
     struct cancellable wait;
     /* Kind flock: once it has had to wait, all signals are blocked, but in the queue. */
@@ -25,6 +26,9 @@ struct taking {
 /* Whether filelock_cancel was called since the acquire began. What wakes a wait may
  * also be that another thread of the process has got the lock. */
 bool take_is_cancelled(const struct taking *taking);
+
+/* Until when to wait, which is counted from the first time that it is asked. */
+uint64_t take_until(struct taking *taking);
 
 /* Both return 1 when the hold counts, an error of filelock_acquire, or 0 in the child
  * of a fork that a signal handler has made meanwhile: nothing of it is ours. */
