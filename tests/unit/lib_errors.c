@@ -227,9 +227,11 @@ static int no_memory(void) {
     if (filelock_create(&lock, "x.lock", 0) < 0 || setrlimit(RLIMIT_AS, &none) < 0) {
         return 1;
     }
+    void *volatile taken; /* else the compiler leaves it out */
     for (size_t size = 65536; size >= 8; size /= 2) {
-        while (malloc(size)) {
-        }
+        do {
+            taken = malloc(size);
+        } while (taken);
     }
     int r = filelock_acquire(lock, FILELOCK_ONCE);
     if (r != -ENOMEM || filelock_is_held(lock) || access("x.lock", F_OK) == 0) {
