@@ -208,10 +208,13 @@ Test(filelock, a_living_child_does_not_keep_it) {
 Test(filelock, no_program_inherits_it) {
     struct filelock *soft;
     cr_assert_eq(filelock_create(&soft, "b.lock", FILELOCK_SOFT), 0);
-    cr_assert_eq(filelock_acquire(lock, FILELOCK_ONCE), 0);
     cr_assert_eq(filelock_acquire(soft, FILELOCK_ONCE), 0);
-    int status = system("! ls -l /proc/self/fd | grep '[ab]\\.lock'");
-    cr_expect_eq(status, 0, "%x", (unsigned)status);
+    for (int i = 0; i < 2; i++) { /* a file that it makes, and one that is there */
+        cr_assert_eq(filelock_acquire(lock, FILELOCK_ONCE), 0);
+        int status = system("! ls -l /proc/self/fd | grep '[ab]\\.lock'");
+        cr_expect_eq(status, 0, "%x", (unsigned)status);
+        cr_assert_eq(filelock_release(lock), 0);
+    }
     filelock_destroy(soft);
 }
 

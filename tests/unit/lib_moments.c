@@ -137,6 +137,7 @@ static int flock_times_out(void) {
 Test(moments, a_tick_before_the_sleep_is_not_the_only_one) {
     struct stranger stranger = stranger_locks("a", LOCK_EX);
     pid_t pid = moment_start(flock_times_out);
+    cr_assert(moment_after(pid, SYS_timer_settime));
     while (moment_after(pid, SYS_rt_sigprocmask)) {
         wait_30_ms();
     }
