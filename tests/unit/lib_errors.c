@@ -220,6 +220,15 @@ Test(errors, a_machine_without_proc) {
     in_child(without_proc);
 }
 
+/* The kernel, or the server of a network file system, has no lock left. */
+static int no_lock_left(void) {
+    return !moment_refuse(SYS_flock, 0, 0, ENOLCK) || once("x.lock", 0) != -ENOLCK;
+}
+
+Test(errors, enolck) {
+    in_child(no_lock_left);
+}
+
 /* No memory for a hold: nothing is made, nothing is locked. */
 static int no_memory(void) {
     struct filelock *lock;
