@@ -59,6 +59,10 @@ void flock_wait_abandon(void);
  */
 void flock_wait_on_gone(void (*function)(uintptr_t stack, bool innermost));
 
+/* Whether fd is on a file system of which a lock that is freed elsewhere does not
+ * wake us (NFS and its kin, FUSE). */
+bool flock_wait_is_remote(int fd);
+
 /* To be called in the child of a fork, where the waiting threads are gone. */
 void flock_wait_after_fork(void);
 

@@ -238,7 +238,7 @@ static int wait_by_polling(int fd, int operation, uint64_t until, signal_set blo
 
 /* File systems on which a lock that is freed elsewhere does not wake us: the
  * magic numbers are those of statfs(2). */
-static bool is_remote(int fd) {
+bool flock_wait_is_remote(int fd) {
     static const uint32_t remote[] = {
         0x6969,     /* NFS */
         0xff534d42, /* CIFS */
@@ -274,7 +274,7 @@ int flock_wait_blocked(int fd, int operation, uint64_t until, unsigned flags, si
         return r == -EWOULDBLOCK ? -ETIMEDOUT : r;
     }
     int r = -ENOTSUP;
-    if (!(flags & FLOCK_WAIT_POLL) && !is_remote(fd)) {
+    if (!(flags & FLOCK_WAIT_POLL) && !flock_wait_is_remote(fd)) {
         signal_set held = flags & FLOCK_WAIT_AGAIN ? signals_interrupting(blocked) : 0;
         r = wait_with_timer(fd, operation, until, blocked, held, flags, wait);
     }

@@ -173,7 +173,11 @@ static int find_program_lock(const struct attempt *attempt) {
 
 /* Locks our own, new descriptor of the sidecar. */
 static int lock(struct attempt *attempt) {
-    int r = sys_flock(attempt->twin, operation(attempt) | LOCK_NB);
+    int r = attempt->exclusive ? 0 : wait_for_turn(attempt->target, attempt->twin, attempt->until);
+    if (r < 0) {
+        return r;
+    }
+    r = sys_flock(attempt->twin, operation(attempt) | LOCK_NB);
     if (r == -EWOULDBLOCK) {
         int ours = find_program_lock(attempt);
         if (ours >= 0) {

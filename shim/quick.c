@@ -13,6 +13,7 @@
 #include "shim/reference.h"
 #include "shim/say.h"
 #include "shim/start.h"
+#include "shim/turn.h"
 
 #define SIDECAR_FLAGS (O_RDWR | O_CLOEXEC | O_NOFOLLOW | O_NOCTTY | O_NONBLOCK)
 
@@ -95,8 +96,9 @@ static bool make_way(struct place *place, int low) {
 }
 
 /* Opens the sidecar as a hidden descriptor that is known but not locked. -1 for
- * "not so quick": it is not there, or this process has it already. */
-static int open_twin(struct place *place, struct sidecar_id *ret_id) {
+ * "not so quick": it is not there, this process has it already, or a writer may
+ * be waiting for readers to leave. */
+static int open_twin(struct place *place, bool exclusive, struct sidecar_id *ret_id) {
     struct sys_open_how how = {.flags = SIDECAR_FLAGS, .resolve = SYS_RESOLVE_NO_SYMLINKS};
     struct sys_stat stat;
     table_word ignored;
@@ -106,7 +108,8 @@ static int open_twin(struct place *place, struct sidecar_id *ret_id) {
         gate_leave(gate);
         return -1;
     }
-    if (sys_fstat(low, &stat) == 0 && S_ISREG(stat.mode)) {
+    if (sys_fstat(low, &stat) == 0 && S_ISREG(stat.mode) &&
+        (exclusive || !turn_may_be_marked(&stat))) {
         *ret_id = sidecar_id_of(&stat);
         if (hidden_find(*ret_id, -1, &ignored) < 0) {
             twin = hidden_make(low, MODE_WAITING, *ret_id);
@@ -149,7 +152,7 @@ static int bind(const struct opening *opening, int fd, int twin) {
 static int open_at(const struct opening *opening, struct place *place, bool exclusive,
                    enum rule_inherit inherit) {
     struct sidecar_id id;
-    int twin = open_twin(place, &id);
+    int twin = open_twin(place, exclusive, &id);
     if (twin < 0) {
         return OPENING_LOOK;
     }

@@ -98,6 +98,14 @@ void telling_look(struct telling *telling, const struct target *target,
     telling->at = at_most(now + telling->interval, telling->repeat_at);
 }
 
+void telling_turn(const struct target *target, uint64_t start) {
+    const struct telling telling = {.start = start};
+    TEXT(line, 900);
+    put_beginning(&line, &telling, target);
+    text_put(&line, "a process that waits to write to it comes first");
+    say(&line);
+}
+
 void telling_doubt(struct telling *telling, const struct target *target, const char *who) {
     TEXT(line, 1000);
     put_beginning(&line, telling, target);

@@ -23,6 +23,9 @@ struct telling {
 
 void telling_begin(struct telling *telling, uint64_t warn_after);
 void telling_look(struct telling *telling, const struct target *target, const struct lock_key *key);
+/* A reader that stands back for a writer does so past warn-after; `start`: since
+ * when. */
+void telling_turn(const struct target *target, uint64_t start);
 /* It has the lock now. */
 void telling_end(const struct telling *telling, const struct target *target);
 

@@ -10,6 +10,7 @@
 #include "shim/gate.h"
 #include "shim/hidden.h"
 #include "shim/say.h"
+#include "shim/turn.h"
 #include "shim/wait.h"
 
 static bool later(struct sys_stat_time a, struct timespec b) {
@@ -135,6 +136,7 @@ int upgrade(struct target *target, int fd, struct sidecar_id id, uint64_t until)
 
 void upgrade_abandon(int fd) {
     struct sidecar_id id;
+    turn_unmark(fd);
     if (table_id(fd, table_get(fd), &id) && sys_flock(fd, LOCK_SH | LOCK_NB) < 0) {
         lose(id);
     }

@@ -5,6 +5,7 @@
 #include <string.h>
 #include <sys/file.h>
 
+#include "lib/backoff.h"
 #include "lib/clock.h"
 #include "lib/flock_wait.h"
 #include "shim/cancelling.h"
@@ -14,6 +15,7 @@
 #include "shim/hidden.h"
 #include "shim/nested.h"
 #include "shim/telling.h"
+#include "shim/turn.h"
 
 /* Most locks come within this time; looking at ancestors takes longer. */
 #define FIRST_LOOK (3 * CLOCK_MILLISECOND)
@@ -30,6 +32,8 @@ struct wait {
     struct nested nested;
     struct circle circle;
     struct telling telling;
+    uint64_t began;
+    bool marked; /* readers are to let us have our turn */
 };
 
 /* Ends the stays of all threads in the queue, to look whether one has it now. */
@@ -123,6 +127,11 @@ static int look(struct wait *wait, int *ret_fd) {
     if (r == WAITED_LOCKED && now >= wait->telling.at) {
         telling_look(&wait->telling, wait->target, &wait->nested.key);
     }
+    if (r == WAITED_LOCKED && wait->operation == LOCK_EX &&
+        table_kind(table_get(wait->fd)) == TABLE_HIDDEN) {
+        turn_mark(wait->fd, wait->began);
+        wait->marked = true;
+    }
     return r;
 }
 
@@ -135,7 +144,8 @@ static int wait_blocked(struct wait *wait, int *ret_fd, signal_set blocked) {
         flags |= FLOCK_WAIT_CANCEL;
     }
     (void)proclocks_key(wait->fd, &wait->nested.key);
-    wait->look = clock_now() + FIRST_LOOK;
+    wait->began = clock_now();
+    wait->look = wait->began + FIRST_LOOK;
     wait->interval = 4 * FIRST_LOOK;
     circle_begin(&wait->circle);
     telling_begin(&wait->telling, wait->target->rule->options.warn_after);
@@ -178,7 +188,34 @@ int wait_for_lock(struct target *target, int fd, struct sidecar_id id, int opera
     r = wait_blocked(&wait, ret_fd, blocked);
     pthread_cleanup_pop(0);
     doing_wait(false);
+    if (wait.marked) {
+        turn_unmark(fd);
+    }
     target->wait_time += clock_now() - start;
     doing_let_signals_in(blocked);
     return r;
+}
+
+int wait_for_turn(struct target *target, int fd, uint64_t until) {
+    uint64_t turn = turn_of_writer(fd), pause = 0, start = clock_now();
+    if (turn == 0 || until <= start) {
+        return 0;
+    }
+    turn = turn < until ? turn : until;
+    target->waited = true;
+    signal_set blocked = doing_hold_signals();
+    int r = 0;
+    bool said = false;
+    while (r == 0 && turn_of_writer(fd) != 0) {
+        cancelling_test(blocked);
+        r = backoff_sleep(&pause, turn, blocked);
+        if (!said && clock_now() - start >= target->rule->options.warn_after) {
+            telling_turn(target, start);
+            said = true;
+        }
+    }
+    doing_let_signals_in(blocked);
+    cancelling_test(blocked);
+    target->wait_time += clock_now() - start;
+    return r == -ETIMEDOUT ? 0 : r;
 }

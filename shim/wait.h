@@ -23,6 +23,11 @@ enum waited {
 int wait_for_lock(struct target *target, int fd, struct sidecar_id id, int operation,
                   uint64_t until, int *ret_fd);
 
+/* Before a shared lock is asked for on fd, likewise: lets a writer that waits have
+ * his turn (turn.h), for so long as that is right, until `until` at the latest.
+ * 0 or -EINTR. */
+int wait_for_turn(struct target *target, int fd, uint64_t until);
+
 /* This thread has got a lock: others of the process that wait for it share it. */
 void wait_wake(void);
 

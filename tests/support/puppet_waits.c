@@ -35,12 +35,26 @@ static long do_alarm_open(void) {
     return result;
 }
 
+/* jump_open PATH FLAGS: the same for SIGUSR1, whenever it comes. */
+static long do_jump_open(void) {
+    struct sigaction action = {.sa_handler = on_alarm}, before;
+    sigaction(SIGUSR1, &action, &before);
+    if (sigsetjmp(jump, 1)) {
+        sigaction(SIGUSR1, &before, NULL);
+        return -7;
+    }
+    long result = open(words[1], (int)number(2), 0666);
+    sigaction(SIGUSR1, &before, NULL);
+    return result;
+}
+
 /* Threads that open, each for itself. */
 #define THREADS 16
 static struct opener {
     pthread_t thread;
     char path[256];
     int flags, type, state, error;
+    long result;
 } openers[THREADS];
 static int opener_count;
 
@@ -52,9 +66,9 @@ static void *open_in_thread(void *data) {
     }
     pthread_setcancelstate(opener->state, &before);
     errno = 0;
-    long result = open(opener->path, opener->flags, 0666);
+    opener->result = open(opener->path, opener->flags, 0666);
     opener->error = errno;
-    return (void *)result;
+    return NULL;
 }
 
 /* open_thread PATH FLAGS [CANCEL TYPE]: its number. */
@@ -79,7 +93,7 @@ static long do_join_thread(void) {
     void *result;
     pthread_join(openers[number(1)].thread, &result);
     snprintf(text, sizeof(text), "%d", openers[number(1)].error);
-    return result == PTHREAD_CANCELED ? -8 : (long)result;
+    return result == PTHREAD_CANCELED ? -8 : openers[number(1)].result;
 }
 static long do_cancel_thread(void) {
     return pthread_cancel(openers[number(1)].thread);
@@ -139,8 +153,8 @@ static long do_no_pending_signals(void) {
 }
 
 const struct command wait_commands[] = {
-    COMMAND(open_uncancelled),   COMMAND(alarm_open),    COMMAND(open_thread),
-    COMMAND(join_thread),        COMMAND(cancel_thread), COMMAND(thread_close_on),
-    COMMAND(block_signals),      COMMAND(mask),          COMMAND(timers),
-    COMMAND(no_pending_signals), {NULL, NULL},
+    COMMAND(open_uncancelled), COMMAND(alarm_open),         COMMAND(jump_open),
+    COMMAND(open_thread),      COMMAND(join_thread),        COMMAND(cancel_thread),
+    COMMAND(thread_close_on),  COMMAND(block_signals),      COMMAND(mask),
+    COMMAND(timers),           COMMAND(no_pending_signals), {NULL, NULL},
 };

@@ -1,0 +1,73 @@
+#include "shim/turn.h"
+
+#include <fcntl.h>
+#include <stddef.h>
+#include <time.h>
+
+#include "lib/clock.h"
+#include "lib/flock_wait.h"
+
+/* No file is that long; a byte a millisecond is room for 34 years of uptime. */
+#define MARKS (INT64_C(1) << 61)
+#define MARKS_LENGTH (INT64_C(1) << 40)
+
+#define FIRST_PAUSE (8 * CLOCK_MILLISECOND)
+#define LONGEST_PAUSE (60 * CLOCK_SECOND)
+
+#define RECENT 5 /* seconds; a mark is set again every second */
+
+#ifdef SYS_fcntl64
+#define SYS_RECORD_LOCK SYS_fcntl64
+#else
+#define SYS_RECORD_LOCK SYS_fcntl
+#endif
+
+static int record_lock(int fd, int command, short type, int64_t start, int64_t length,
+                       struct flock64 *ret) {
+    *ret = (struct flock64){
+        .l_type = type, .l_whence = SEEK_SET, .l_start = start, .l_len = length, .l_pid = 0};
+    return (int)SYS_CALL(SYS_RECORD_LOCK, fd, command, ret, 0, 0, 0);
+}
+
+/* A read lock, since the sidecar may be open for reading only. */
+void turn_mark(int fd, uint64_t began) {
+    struct flock64 range;
+    int64_t at = MARKS + (int64_t)(began / CLOCK_MILLISECOND);
+    if (flock_wait_is_remote(fd) || SYS_CALL(SYS_utimensat, fd, NULL, NULL, 0, 0, 0) < 0) {
+        return;
+    }
+    turn_unmark(fd);
+    (void)record_lock(fd, F_OFD_SETLK, F_RDLCK, at, 1, &range);
+}
+
+void turn_unmark(int fd) {
+    struct flock64 range;
+    (void)record_lock(fd, F_OFD_SETLK, F_UNLCK, MARKS, MARKS_LENGTH, &range);
+}
+
+bool turn_may_be_marked(const struct sys_stat *sidecar) {
+    struct timespec now;
+    return clock_gettime(CLOCK_REALTIME_COARSE, &now) == 0 &&
+           sidecar->mtime.seconds + RECENT >= now.tv_sec;
+}
+
+uint64_t turn_of_writer(int fd) {
+    struct flock64 range;
+    struct sys_stat sidecar;
+    if (sys_fstat(fd, &sidecar) < 0 || !turn_may_be_marked(&sidecar) ||
+        record_lock(fd, F_OFD_GETLK, F_WRLCK, MARKS, MARKS_LENGTH, &range) < 0 ||
+        range.l_type != F_RDLCK || range.l_start < MARKS) {
+        return 0;
+    }
+    uint64_t now = clock_now();
+    uint64_t began = (uint64_t)(range.l_start - MARKS) * CLOCK_MILLISECOND;
+    if (began > now) {
+        return now + FIRST_PAUSE; /* a clock of another time namespace */
+    }
+    uint64_t moment = FIRST_PAUSE, pause = FIRST_PAUSE;
+    while (began + moment <= now) {
+        pause = moment < LONGEST_PAUSE ? moment : LONGEST_PAUSE;
+        moment += pause;
+    }
+    return began + moment;
+}

@@ -1,0 +1,168 @@
+/* Readers that come and go let a writer in, and do not wait for ever for one
+ * (contract O6). */
+#include <criterion/criterion.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "tests/support/harness.h"
+
+static void begin(void) {
+    scenario_begin();
+    put_file("a.csv", "0\n");
+    put_file("a.csv.lock", "");
+}
+
+TestSuite(turns, .init = begin, .fini = scenario_end, .timeout = 180);
+
+static void wait_for_readers(void) {
+    for (int i = 0; i < 3000 && lock_state("a.csv") != SHARED; i++) {
+        usleep(10000);
+    }
+    cr_assert_eq(lock_state("a.csv"), SHARED);
+}
+
+/* Six readers that always overlap: each leaves when another has come, so that
+ * the kernel alone would let them in for ever. */
+Test(turns, readers_that_come_and_go_let_a_writer_in) {
+    pid_t readers = start_shell(
+        "*.csv",
+        "for i in 1 2 3 4 5 6; do perl -e 'while (!-e q(stop)) { open A, q(<), q(a.csv) or "
+        "die; select undef, undef, undef, 0.03; close A }' & done; wait");
+    struct puppet *puppet = puppet_start("*.csv timeout=25s", "AUTOLOCK_LOG=log", NULL);
+    wait_for_readers();
+    for (int i = 0; i < 5; i++) {
+        cr_expect_eq(puppet_call(puppet, "open a.csv 2"), 3);
+        cr_expect_eq(puppet_call(puppet, "close 3"), 0);
+    }
+    put_file("stop", "");
+    cr_expect_eq(end_shell(readers), 0);
+    cr_expect_str_eq(file_content("log"), "");
+    (void)puppet_end(puppet);
+}
+
+/* With no chance at all: a reader leaves only when the next one has come, or has
+ * been kept out for a while. */
+Test(turns, a_chain_of_readers_without_a_gap) {
+    struct puppet *writer = puppet_start("*.csv timeout=60s", NULL);
+    struct puppet *readers[2] = {puppet_start("*.csv", NULL), puppet_start("*.csv", NULL)};
+    cr_assert_eq(puppet_call(readers[0], "open a.csv 0"), 3);
+    puppet_tell(writer, "open a.csv 2");
+    wait_until_queued(writer->pid);
+    bool served = false;
+    int who = 0;
+    for (int i = 0; i < 100 && !served; i++, who = !who) {
+        puppet_tell(readers[!who], "open a.csv 0");
+        bool came = puppet_first(&readers[!who], 1, 300) == 0;
+        cr_assert_eq(puppet_call(readers[who], "close 3"), 0);
+        served = puppet_first(&writer, 1, 0) == 0;
+        if (!came && !served) {
+            served = puppet_first((struct puppet *[]){writer, readers[!who]}, 2, 30000) == 0;
+        }
+        if (served) {
+            cr_expect_eq(puppet_result(writer), 3);
+            cr_expect_eq(puppet_call(writer, "close 3"), 0);
+        }
+        cr_assert_eq(puppet_result(readers[!who]), 3);
+    }
+    cr_expect(served, "100 readers went in before the writer");
+    puppet_kill(writer);
+    puppet_kill(readers[0]);
+    puppet_kill(readers[1]);
+}
+
+/* Two readers of which one waits for the other, and a writer between them. */
+Test(turns, a_writer_between_two_readers_of_a_pipe) {
+    cr_assert_eq(run_shell(NULL, "mkfifo go one"), 0);
+    pid_t pipe =
+        start_shell("*.csv", "{ exec 3<a.csv; cat go; } | { cat one; exec 4<a.csv; echo >go; "
+                             "cat; }");
+    wait_for_readers();
+    struct puppet *puppet = puppet_start("*.csv timeout=30s", NULL);
+    puppet_tell(puppet, "open a.csv 2");
+    wait_until_queued(puppet->pid);
+    put_file("one", "");
+    cr_expect_eq(end_shell(pipe), 0);
+    cr_expect_eq(puppet_result(puppet), 3);
+    (void)puppet_end(puppet);
+}
+
+/* A reader that stands back for long says why. */
+Test(turns, a_reader_says_for_whom_it_waits) {
+    struct stranger stranger = stranger_locks("a.csv", LOCK_SH);
+    struct puppet *writer = puppet_start("*.csv", NULL);
+    struct puppet *reader = puppet_start("*.csv warn-after=20ms", "AUTOLOCK_LOG=log", NULL);
+    puppet_tell(writer, "open a.csv 2");
+    wait_until_queued(writer->pid);
+    for (int i = 0; i < 50 && !*file_content("log"); i++) {
+        cr_assert_eq(puppet_first(&writer, 1, 100), -1);
+        cr_assert_eq(puppet_call(reader, "open a.csv 0"), 3);
+        cr_assert_eq(puppet_call(reader, "close 3"), 0);
+    }
+    cr_expect(
+        strstr(file_content("log"), "/a.csv: a process that waits to write to it comes first"),
+        "%s", file_content("log"));
+    cr_expect_eq(strncmp(file_content("log"), "autolock: waiting ", 18), 0);
+    stranger_leaves(stranger);
+    cr_expect_eq(puppet_result(writer), 3);
+    (void)puppet_end(writer);
+    (void)puppet_end(reader);
+}
+
+/* A writer that is killed or gives up keeps nobody out. */
+Test(turns, a_writer_that_is_gone) {
+    struct stranger stranger = stranger_locks("a.csv", LOCK_SH);
+    struct puppet *reader = puppet_start("*.csv", NULL);
+    struct puppet *writer = puppet_start("*.csv", NULL);
+    puppet_tell(writer, "open a.csv 2");
+    wait_until_queued(writer->pid);
+    cr_expect_eq(puppet_first(&writer, 1, 300), -1);
+    puppet_kill(writer);
+    for (int i = 0; i < 100; i++) {
+        cr_assert_eq(puppet_call(reader, "open a.csv 0"), 3);
+        cr_assert_eq(puppet_call(reader, "close 3"), 0);
+    }
+    stranger_leaves(stranger);
+    (void)puppet_end(reader);
+}
+
+/* Nor is the mark left by a wait that was jumped out of, while what it had in
+ * hand lives on: an upgrade of a file that stays open. */
+Test(turns, a_jump_out_of_an_upgrade_takes_the_mark_along) {
+    struct stranger stranger = stranger_locks("a.csv", LOCK_SH);
+    struct puppet *writer = puppet_start("*.csv", NULL);
+    cr_assert_eq(puppet_call(writer, "open a.csv 0"), 3);
+    cr_assert_eq(puppet_call(writer, "alarm_open a.csv 2 400 %d", SA_RESTART), -7);
+    for (int i = 0; i < 500 && puppet_call(writer, "list_above") > 1; i++) {
+        usleep(10000);
+    }
+    cr_expect_eq(run_shell(NULL, "/usr/bin/python3 -c '\n"
+                                 "import fcntl\n"
+                                 "fcntl.lockf(open(\"a.csv.lock\", \"r+\"), "
+                                 "fcntl.LOCK_EX | fcntl.LOCK_NB)'"),
+                 0, "the sidecar has a record lock of a writer that waits no more");
+    stranger_leaves(stranger);
+    (void)puppet_end(writer);
+}
+
+/* Who locks the sidecar by fcntl waits no longer than a moment for the mark. */
+Test(turns, the_mark_does_not_stop_record_locks) {
+    struct stranger stranger = stranger_locks("a.csv", LOCK_SH);
+    struct puppet *writer = puppet_start("*.csv", NULL);
+    puppet_tell(writer, "open a.csv 2");
+    wait_until_queued(writer->pid);
+    cr_expect_eq(puppet_first(&writer, 1, 300), -1);
+    cr_expect_eq(run_shell(NULL, "/usr/bin/python3 -c '\n"
+                                 "import fcntl\n"
+                                 "fcntl.lockf(open(\"a.csv.lock\", \"r+\"), fcntl.LOCK_EX)'"),
+                 0);
+    stranger_leaves(stranger);
+    cr_expect_eq(puppet_result(writer), 3);
+    (void)puppet_end(writer);
+}
