@@ -18,6 +18,7 @@
 #include "shim/hidden.h"
 #include "shim/hold.h"
 #include "shim/real.h"
+#include "shim/record.h"
 #include "shim/reference.h"
 #include "shim/say.h"
 #include "shim/wrap.h"
@@ -125,6 +126,18 @@ int fcntl_any(int fd, int command, void *argument, real_fcntl *call) {
         int result = call(fd, command, argument);
         if (result == 0) {
             reference_close_on_exec(fd, (long)argument & FD_CLOEXEC);
+        }
+        return result;
+    }
+#if defined F_SETLK64 && F_SETLK64 != F_SETLK
+    case F_SETLK64:
+    case F_SETLKW64:
+#endif
+    case F_SETLK:
+    case F_SETLKW: {
+        int result = call(fd, command, argument);
+        if (result == 0) { /* the type is where all forms of the structure have it */
+            record_changed(fd, ((const struct flock *)argument)->l_type == F_UNLCK);
         }
         return result;
     }

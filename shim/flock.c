@@ -68,7 +68,7 @@ static bool is_data_file(int fd, table_word word) {
 static void unlocked(int fd, table_word word) {
     struct sidecar_id id, other;
     bool was_program = table_kind(word) == TABLE_PROGRAM && table_id(fd, word, &id);
-    if (is_data_file(fd, word)) {
+    if (is_data_file(fd, word) || (was_program && !table_is_locked(word))) {
         return;
     }
     reference_drop(fd, word);
@@ -85,38 +85,6 @@ static void unlocked(int fd, table_word word) {
     }
 }
 
-/* The file whose sidecar `path` is, and its rule; the sidecar is in the lockdir=
- * of that rule, or beside the file. */
-static bool find_owner(const char *path, bool in_lockdir, struct target *target) {
-    size_t length = strlen(path);
-    memcpy(target->where.path, path, length + 1);
-    if (path[0] != '/' || !sidecar_owner(target->where.path, in_lockdir)) {
-        return false;
-    }
-    target->rule = rules_decide(&start_config.rules, target->where.path);
-    if (!target->rule || target->rule->exclude || !target->rule->options.lockdir != !in_lockdir) {
-        return false;
-    }
-    return !in_lockdir ||
-           (sidecar_name(target->where.path, target->rule->options.lockdir, target->sidecar) &&
-            strcmp(target->sidecar, path) == 0);
-}
-
-/* Whether fd is the sidecar of a file that a rule locks; then target says so
- * to those who wait and tell. */
-static bool is_sidecar(int fd, struct target *target) {
-    char *path = target->where.scratch;
-    TEXT(link, 40);
-    text_put(&link, "/proc/self/fd/");
-    text_put_number(&link, (uint64_t)(unsigned)fd, 10);
-    ssize_t n = sys_readlinkat(AT_FDCWD, link.start, path, sizeof(target->where.path) - 1);
-    if (n <= 0) {
-        return false;
-    }
-    path[n] = '\0';
-    return find_owner(path, false, target) || find_owner(path, true, target);
-}
-
 /* A blocking flock that met somebody else's lock: as flock(2), but an ancestor
  * that holds it and waits for us lets us pass, and a circle fails, which is
  * said. Returns as wait_for_lock, or -EAGAIN for "not ours". */
@@ -125,7 +93,7 @@ static int wait_for_sidecar(int fd, struct sidecar_id id, int operation) {
     doing_begin(&doing, false);
     struct target *target = scratch_get();
     int r = -EAGAIN, ours = -1;
-    if (target && is_sidecar(fd, target)) {
+    if (target && target_of_sidecar(target, fd)) {
         r = wait_for_lock(target, fd, id, operation, CLOCK_FOREVER, &ours);
         if (r == -EDEADLK) {
             failure_say(target, EDEADLK, false);

@@ -14,6 +14,7 @@
 #include "shim/gate.h"
 #include "shim/hold.h"
 #include "shim/real.h"
+#include "shim/record.h"
 #include "shim/table.h"
 #include "shim/wrap.h"
 
@@ -30,6 +31,11 @@ static void after_fork(bool shared) {
     }
 }
 
+static void before_fork(void) {
+    record_before_fork();
+    gate_close();
+}
+
 static void after_fork_in_child(void) {
     after_fork(false);
 }
@@ -38,7 +44,7 @@ void fork_start(void) {
     process_mark_claim();
     atomic_store(&started, true);
     flock_wait_on_gone(doing_wait_is_gone);
-    (void)pthread_atfork(gate_close, gate_open, after_fork_in_child);
+    (void)pthread_atfork(before_fork, gate_open, after_fork_in_child);
 }
 
 void fork_notice(void) {
@@ -52,7 +58,7 @@ pid_t wrap__Fork(void) {
     if (!atomic_load(&started)) {
         return real._Fork();
     }
-    gate_close();
+    before_fork();
     pid_t pid = real._Fork();
     if (pid == 0) {
         after_fork(false);
@@ -85,7 +91,7 @@ static int clone_any(int (*function)(void *), void *stack, int flags, void *argu
     }
     struct start_of_child start = {
         .function = function, .argument = argument, .shares_descriptors = flags & CLONE_FILES};
-    gate_close();
+    before_fork();
     int pid = call(run_child, stack, flags, &start, more[0], more[1], more[2]);
     int saved = errno;
     gate_open();

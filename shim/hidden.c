@@ -8,6 +8,7 @@
 #include "shim/gate.h"
 #include "shim/number.h"
 #include "shim/observe.h"
+#include "shim/record.h"
 #include "shim/say.h"
 #include "shim/trace.h"
 
@@ -99,6 +100,9 @@ static bool claim(int fd, int other, table_word *ret_before) {
 }
 
 static void close_claimed(int fd, table_word before) {
+    if (record_leave(fd, before)) {
+        return;
+    }
     table_word word = table_get(fd);
     if (hidden_is_ours(fd, word)) {
         trace_closing(fd, table_mode(before));
@@ -117,6 +121,7 @@ static void close_of(int fd, int other) {
         close_claimed(fd, before);
     }
     gate_leave(gate);
+    record_sweep();
 }
 
 void hidden_close(int fd) {

@@ -13,6 +13,7 @@
 #include "shim/gate.h"
 #include "shim/hidden.h"
 #include "shim/observe.h"
+#include "shim/record.h"
 #include "shim/reference.h"
 #include "shim/start.h"
 #include "shim/text.h"
@@ -88,10 +89,13 @@ static int choose(struct attempt *attempt, int fd, enum choice *ret, int *ret_ow
     } else if (mode == MODE_SHARED || mode == MODE_EXCLUSIVE) {
         *ret = CHOICE_JOIN;
         bool more = mode == MODE_SHARED && attempt->exclusive;
-        r = adopt(attempt, hidden_copy(own, *ret_word, more ? MODE_UPGRADING : mode, attempt->id));
+        enum table_mode wanted = more ? MODE_UPGRADING : mode;
+        int left = record_take_left(attempt->id, true, wanted);
+        r = adopt(attempt, left >= 0 ? left : hidden_copy(own, *ret_word, wanted, attempt->id));
     } else {
         *ret = CHOICE_OWN;
-        r = adopt(attempt, hidden_make(fd, MODE_WAITING, attempt->id));
+        int left = record_take_left(attempt->id, false, MODE_WAITING);
+        r = adopt(attempt, left >= 0 ? left : hidden_make(fd, MODE_WAITING, attempt->id));
     }
     gate_leave(gate);
     return r;
@@ -164,7 +168,8 @@ static int find_program_lock(const struct attempt *attempt) {
         table_word word = table_get(fd);
         struct sidecar_id id;
         if (table_id(fd, word, &id) && sidecar_same(id, attempt->id) &&
-            (table_mode(word) == MODE_EXCLUSIVE || !attempt->exclusive)) {
+            (table_mode(word) == MODE_EXCLUSIVE ||
+             (table_mode(word) == MODE_SHARED && !attempt->exclusive))) {
             return fd;
         }
     }
@@ -230,15 +235,19 @@ static int one_round(struct attempt *attempt) {
     int fd, own;
     table_word word;
     struct gate gate = gate_enter();
-    int r = open_sidecar(attempt, &fd);
+    const struct target *target = attempt->target;
+    int program = record_find(target->where.directory, target->sidecar, &attempt->id);
+    int r = program < 0 ? open_sidecar(attempt, &fd) : 0;
     if (r < 0) {
         gate_leave(gate);
-        bool nobody_has_it = r == -ENOENT && attempt->target->only_existing;
+        bool nobody_has_it = r == -ENOENT && target->only_existing;
         return nobody_has_it ? ROUND_DONE : r;
     }
     enum choice choice;
-    r = choose(attempt, fd, &choice, &own, &word);
-    (void)sys_close(fd);
+    r = choose(attempt, program < 0 ? fd : program, &choice, &own, &word);
+    if (program < 0) {
+        (void)sys_close(fd);
+    }
     gate_leave(gate);
     switch (choice) {
     case CHOICE_JOIN:
@@ -348,6 +357,7 @@ static bool is_to_be_dropped(int fd, table_word word, bool had_others) {
 }
 
 void hold_after_fork(bool had_others) {
+    record_after_fork();
     for (int fd = table_previous(TABLE_HIDDEN, TABLE_NOBODY); fd >= 0;
          fd = table_previous(TABLE_HIDDEN, fd)) {
         table_word word = table_get(fd);

@@ -10,6 +10,7 @@
 #include "shim/gate.h"
 #include "shim/hidden.h"
 #include "shim/hold.h"
+#include "shim/record.h"
 #include "shim/reference.h"
 #include "shim/say.h"
 #include "shim/start.h"
@@ -179,6 +180,9 @@ int quick_open(const struct opening *opening, struct target *room, const struct 
                bool exclusive) {
     struct place place;
     fork_notice();
+    if (record_any()) { /* on some sidecar, maybe on this one */
+        return OPENING_LOOK;
+    }
     bool before = table_settle();
     bool found = opening->flags & (O_CREAT | O_TRUNC) ? find_by_directory(opening, room, &place)
                                                       : find_by_path(opening, room, &place);

@@ -5,6 +5,7 @@
 #include "lib/sys_linux.h"
 #include "shim/gate.h"
 #include "shim/hidden.h"
+#include "shim/record.h"
 #include "shim/say.h"
 
 #define MOVE_ATTEMPTS 10000 /* at a twin that another thread moves or closes */
@@ -15,6 +16,10 @@ static const struct sidecar_id NO_ID;
 static void forget(int fd, table_word word) {
     if (table_kind(word) == TABLE_DATA) {
         hidden_release(table_other(word), fd);
+        return;
+    }
+    if (table_kind(word) == TABLE_PROGRAM) {
+        record_sweep();
         return;
     }
     int served_fd = table_serves(word);

@@ -12,7 +12,8 @@
  *                 it serves (table_serves), or says whose it is otherwise: a
  *                 thread's that is in the middle of something (table_transit),
  *                 or nobody's (TABLE_KEPT, TABLE_MAPPED)
- *   TABLE_PROGRAM a sidecar that the program has locked itself
+ *   TABLE_PROGRAM a sidecar that the program has locked itself, by flock or else
+ *                 (MODE_RECORDS) by fcntl
  *
  * Who may change the word of a hidden descriptor: the thread that has it in
  * transit; afterwards whoever has changed the word of the descriptor that it
@@ -49,15 +50,17 @@ enum table_mode {
     MODE_LOST,    /* was shared; an upgrade that failed has not got it back */
     MODE_SHARED,
     MODE_EXCLUSIVE,
-    MODE_UPGRADING, /* a thread turns the shared lock into an exclusive one */
-    MODE_CLOSING,   /* a thread is closing the descriptor */
-    MODE_OPENED,    /* of TABLE_NONE: stderr's number, but opened anew (say.h) */
+    MODE_UPGRADING,             /* a thread turns the shared lock into an exclusive one */
+    MODE_CLOSING,               /* a thread is closing the descriptor */
+    MODE_OPENED,                /* of TABLE_NONE: stderr's number, but opened anew (say.h) */
+    MODE_RECORDS = MODE_OPENED, /* of TABLE_PROGRAM: record locks (record.h) */
 };
 
 /* Values of `other` that are no descriptor: those are smaller. */
 #define TABLE_NOBODY 0x7fffffff
 #define TABLE_KEPT 0x7ffffffe   /* kept to the end of the process (hold=process) */
 #define TABLE_MAPPED 0x7ffffffd /* serves mappings of the file (mapping.h) */
+#define TABLE_LEFT 0x7ffffffc   /* not closed yet, for the record locks' sake (record.h) */
 #define TABLE_TRANSIT 0x40000000
 
 /* kind:2 mode:3 other:31 generation:28 */
@@ -101,7 +104,7 @@ static inline int table_transit_level(table_word word) {
 }
 static inline bool table_is_transit(table_word word) {
     int other = table_other(word);
-    return table_kind(word) == TABLE_HIDDEN && other >= TABLE_TRANSIT && other < TABLE_MAPPED;
+    return table_kind(word) == TABLE_HIDDEN && other >= TABLE_TRANSIT && other < TABLE_LEFT;
 }
 
 /* The word of a descriptor; one of kind TABLE_NONE when there is none. */

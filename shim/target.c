@@ -188,3 +188,33 @@ void target_done(struct target *target) {
     }
     canonical_done(&target->where);
 }
+
+/* The file whose sidecar `path` is, and its rule; the sidecar is in the lockdir=
+ * of that rule, or beside the file. */
+static bool find_owner(const char *path, bool in_lockdir, struct target *target) {
+    size_t length = strlen(path);
+    memcpy(target->where.path, path, length + 1);
+    if (path[0] != '/' || !sidecar_owner(target->where.path, in_lockdir)) {
+        return false;
+    }
+    target->rule = rules_decide(&start_config.rules, target->where.path);
+    if (!target->rule || target->rule->exclude || !target->rule->options.lockdir != !in_lockdir) {
+        return false;
+    }
+    return !in_lockdir ||
+           (sidecar_name(target->where.path, target->rule->options.lockdir, target->sidecar) &&
+            strcmp(target->sidecar, path) == 0);
+}
+
+bool target_of_sidecar(struct target *target, int fd) {
+    char *path = target->where.scratch;
+    TEXT(link, 40);
+    text_put(&link, "/proc/self/fd/");
+    text_put_number(&link, (uint64_t)(unsigned)fd, 10);
+    ssize_t n = sys_readlinkat(AT_FDCWD, link.start, path, sizeof(target->where.path) - 1);
+    if (n <= 0) {
+        return false;
+    }
+    path[n] = '\0';
+    return find_owner(path, false, target) || find_owner(path, true, target);
+}

@@ -56,6 +56,10 @@ int target_prepare(struct target *target);
 /* H1: after a wait the path may lead elsewhere. */
 bool target_leads_elsewhere(const struct target *target, int dirfd, const char *path, bool follow);
 
+/* Whether fd is the sidecar of a file that a rule locks, by its name; then target
+ * says so (where.path, rule) to those who wait and tell. No directory is opened. */
+bool target_of_sidecar(struct target *target, int fd);
+
 /* A name for calls that take no directory: it leads to the file in the directory
  * that was looked at, whatever `path` has come to lead to. It is in `room`
  * (TARGET_NAME_SIZE bytes), or `path` itself where there is no other. */

@@ -155,3 +155,122 @@ Test(identity, a_sidecar_that_is_replaced_while_we_wait) {
     cr_expect_eq(lock_state("real/a.csv"), EXCLUSIVE);
     (void)puppet_end(puppet);
 }
+
+Test(identity, links_anywhere_in_the_path) {
+    char command[1024];
+    snprintf(command, sizeof(command),
+             "mkdir -p real/deep/er far/away && echo 1 >real/deep/er/a.csv && "
+             "ln -s %s/real/deep absolute && ln -s ../../absolute/er far/away/chain && "
+             "ln -s chain far/away/again; "
+             "ln -s deep/er/a.csv real/down",
+             scenario_directory());
+    cr_assert_eq(run_shell(NULL, command), 0);
+    static const char *const names[] = {
+        "absolute/er/a.csv",  "far/away/chain/a.csv",    "far/away/again/../er/a.csv",
+        "through/down",       "through/deep/er/a.csv",   "far/../absolute/er/../../down",
+        "real/deep/er/a.csv", "./real/./deep//er/a.csv",
+    };
+    struct puppet *puppet = puppet_start("deep/er/*.csv", NULL);
+    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+        cr_assert_eq(puppet_call(puppet, "open %s 2", names[i]), 3, "%s", names[i]);
+        cr_expect_eq(lock_state("real/deep/er/a.csv"), EXCLUSIVE, "%s", names[i]);
+        cr_assert_eq(puppet_call(puppet, "close 3"), 0);
+        cr_expect_eq(lock_state("real/deep/er/a.csv"), FREE, "%s", names[i]);
+    }
+    (void)puppet_end(puppet);
+    cr_expect_eq(run_shell(NULL, "test \"$(find . -name '*.lock' | wc -l)\" = 1"), 0);
+}
+
+/* The working directory lies below one that may not be searched any more. Root
+ * always may. */
+Test(identity, a_directory_that_may_not_be_searched_from_the_root) {
+    if (geteuid() != 0) {
+        cr_skip_test("only root can be another user");
+    }
+    cr_assert_eq(run_shell(NULL, "mkdir -p closed/in && echo 1 >closed/in/a.csv && "
+                                 "chown -R 65534:65534 closed"),
+                 0);
+    static const char *const patterns[] = {"*.csv", "in/*.csv"};
+    for (size_t i = 0; i < 2; i++) {
+        (void)unlink("closed/in/a.csv.lock");
+        cr_expect_eq(run_shell_as_nobody(patterns[i], "cd closed/in && chmod 0 .. && "
+                                                      "echo 2 >>a.csv && cat ./a.csv >out; "
+                                                      "r=$?; exec 2>/dev/null; "
+                                                      "cat \"$PWD/a.csv\" && r=9; exit $r"),
+                     0);
+        cr_expect_eq(lock_state("closed/in/a.csv"), FREE, "its sidecar is there");
+        cr_assert_eq(chmod("closed", 0755), 0);
+    }
+    cr_expect_str_eq(file_content("closed/in/a.csv"), "1\n2\n2\n");
+}
+
+/* A link in the middle is turned while we wait. */
+Test(identity, a_directory_link_that_is_turned_while_we_wait) {
+    put_file("other/a.csv", "2\n");
+    struct stranger stranger = stranger_locks("real/a.csv", LOCK_EX);
+    struct puppet *puppet = puppet_start("*.csv", NULL);
+    puppet_tell(puppet, "open through/a.csv 2");
+    wait_until_queued(puppet->pid);
+    cr_assert_eq(symlink("other", "next"), 0);
+    cr_assert_eq(rename("next", "through"), 0);
+    stranger_leaves(stranger);
+    cr_assert_eq(puppet_result(puppet), 3);
+    cr_expect_eq(lock_state("other/a.csv"), EXCLUSIVE);
+    cr_expect_eq(lock_state("real/a.csv"), FREE);
+    cr_assert_eq(puppet_call(puppet, "read 3"), 2);
+    cr_expect_str_eq(puppet->text, "2");
+    (void)puppet_end(puppet);
+}
+
+/* The directory itself is replaced by another: nothing is remembered. */
+Test(identity, a_directory_that_is_replaced_between_two_opens) {
+    put_file("other/a.csv", "2\n");
+    struct puppet *puppet = puppet_start("*.csv", NULL);
+    for (int i = 0; i < 3; i++) {
+        cr_assert_eq(puppet_call(puppet, "open real/a.csv 2"), 3);
+        cr_expect_eq(lock_state("real/a.csv"), EXCLUSIVE);
+        cr_expect_neq(lock_state("other/a.csv"), EXCLUSIVE);
+        cr_assert_eq(puppet_call(puppet, "close 3"), 0);
+        cr_assert_eq(run_shell(NULL, "mv real next && mv other real && mv next other"), 0);
+    }
+    (void)puppet_end(puppet);
+}
+
+/* O3: a file that appears meanwhile starts the open again. */
+Test(identity, a_file_that_appears_while_we_wait) {
+    static const struct {
+        const char *call;
+        long result;
+        int error;
+    } cases[] = {
+        {"open real/new.csv 0302 0600", -1, EEXIST}, /* O_RDWR|O_CREAT|O_EXCL */
+        {"open through/new.csv 0102 0600", 3, UNTOUCHED},
+    };
+    for (size_t i = 0; i < 2; i++) {
+        (void)unlink("real/new.csv");
+        struct stranger stranger = stranger_locks("real/new.csv", LOCK_EX);
+        struct puppet *puppet = puppet_start("*.csv", NULL);
+        puppet_tell(puppet, "%s", cases[i].call);
+        wait_until_queued(puppet->pid);
+        put_file("real/new.csv", "theirs\n");
+        stranger_leaves(stranger);
+        cr_expect_eq(puppet_result(puppet), cases[i].result, "%s", cases[i].call);
+        cr_expect_eq(puppet->error, cases[i].error, "%s: errno %d", cases[i].call, puppet->error);
+        cr_expect_eq(lock_state("real/new.csv"), cases[i].result < 0 ? FREE : EXCLUSIVE);
+        cr_expect_str_eq(file_content("real/new.csv"), "theirs\n");
+        (void)puppet_end(puppet);
+    }
+}
+
+/* Descriptors of directories, of whatever kind, and such that have moved. */
+Test(identity, relative_to_a_directory_that_has_moved) {
+    struct puppet *puppet = puppet_start("*.csv", NULL);
+    cr_assert_eq(puppet_call(puppet, "open real %d", O_DIRECTORY | O_PATH), 3);
+    cr_assert_eq(rename("real", "moved"), 0);
+    cr_assert_eq(puppet_call(puppet, "openat 3 a.csv 2"), 4);
+    cr_expect_eq(lock_state("moved/a.csv"), EXCLUSIVE);
+    cr_assert_eq(puppet_call(puppet, "close 4"), 0);
+    cr_assert_eq(puppet_call(puppet, "openat 3 ../moved/a.csv 2"), 4);
+    cr_expect_eq(lock_state("moved/a.csv"), EXCLUSIVE);
+    (void)puppet_end(puppet);
+}

@@ -90,3 +90,99 @@ Test(record_locks, an_open_that_times_out) {
     cr_expect_eq(lock.l_type == F_UNLCK ? 0 : lock.l_pid, other->pid);
     (void)puppet_end(other);
 }
+
+/* A program that has the sidecar open and keeps record locks there: our own
+ * descriptors of it are opened and closed with each hold. */
+Test(record_locks, fcntl_on_the_sidecar) {
+    CALL(3, "open a.csv.lock 2");
+    CALL(0, "setlk 3 %d", F_WRLCK);
+    cr_assert_eq(locker("a.csv.lock"), puppet->pid);
+    CALL(4, "open a.csv 2");
+    cr_expect_eq(locker("a.csv.lock"), puppet->pid, "lost while opening");
+    CALL(0, "close 4");
+    cr_expect_eq(locker("a.csv.lock"), puppet->pid, "lost while closing");
+    cr_expect_eq(lock_state("a.csv"), EXCLUSIVE, "as long as it has the record lock");
+    CALL(4, "open a.csv 2");
+    CALL(0, "close 4");
+    cr_expect_eq(locker("a.csv.lock"), puppet->pid, "lost the second time");
+    cr_expect_eq(puppet_call(puppet, "list_above"), 1, "each time one more: %s", puppet->text);
+    CALL(0, "setlk 3 %d", F_UNLCK);
+    cr_expect_eq(lock_state("a.csv"), FREE);
+    CALL(0, "list_above");
+    CALL(0, "close 3");
+}
+
+Test(record_locks, lockf_on_the_sidecar) {
+    CALL(3, "open a.csv.lock 2");
+    CALL(0, "lockf 3 %d", F_TLOCK);
+    CALL(4, "open a.csv 0");
+    CALL(0, "close 4");
+    cr_expect_eq(locker("a.csv.lock"), puppet->pid);
+    CALL(0, "close 3"); /* ends the record lock and what was left for it */
+    cr_expect_eq(locker("a.csv.lock"), 0);
+    cr_expect_eq(lock_state("a.csv"), FREE);
+    CALL(0, "list_above");
+}
+
+/* Record locks are not inherited: a child takes turns with its parent. */
+Test(record_locks, a_forked_child_of_one_that_has_some) {
+    cr_expect_eq(run_shell("*.csv", "/usr/bin/python3 -c '\n"
+                                    "import fcntl, os\n"
+                                    "lock = open(\"a.csv.lock\", \"r+\")\n"
+                                    "fcntl.lockf(lock, fcntl.LOCK_EX)\n"
+                                    "open(\"a.csv\").close()\n"
+                                    "pid = os.fork()\n"
+                                    "if pid == 0:\n"
+                                    "    lock.close()\n"
+                                    "    os._exit(0)\n"
+                                    "assert os.waitpid(pid, 0)[1] == 0\n"
+                                    "fcntl.lockf(lock, fcntl.LOCK_UN)\n"
+                                    "os.execvp(\"flock\", [\"flock\", \"-n\", \"a.csv.lock\", "
+                                    "\"true\"])\n'"),
+                 0);
+    cr_expect_eq(lock_state("a.csv"), FREE);
+}
+
+/* However often, and with the file open as well, no more descriptors are left than
+ * were in use at once; and the file is locked until nobody needs it. */
+Test(record_locks, holds_within_a_hold) {
+    CALL(3, "open a.csv 2");
+    CALL(4, "open a.csv.lock 2");
+    CALL(0, "setlk 4 %d", F_WRLCK);
+    for (int i = 0; i < 5; i++) {
+        CALL(5, "open a.csv 2");
+        CALL(0, "close 5");
+        cr_expect_eq(locker("a.csv.lock"), puppet->pid, "lost in round %d", i);
+    }
+    cr_expect_leq(puppet_call(puppet, "list_above"), 2, "%s", puppet->text);
+    CALL(0, "close 3");
+    CALL(3, "open a.csv 2");
+    CALL(0, "setlk 4 %d", F_UNLCK);
+    cr_expect_eq(lock_state("a.csv"), EXCLUSIVE, "it is still open");
+    CALL(0, "close 3");
+    cr_expect_eq(lock_state("a.csv"), FREE);
+    CALL(0, "list_above");
+    CALL(0, "close 4");
+}
+
+/* A wait that comes to nothing closes nothing either. */
+Test(record_locks, a_wait_beside_one_on_the_sidecar) {
+    struct puppet *other = puppet_start("*.csv timeout=50ms", "AUTOLOCK_LOG=log", NULL);
+    CALL(3, "open a.csv 2");
+    cr_assert_eq(puppet_call(other, "open a.csv.lock 2"), 3);
+    cr_assert_eq(puppet_call(other, "setlk 3 %d", F_WRLCK), 0);
+    for (int i = 0; i < 3; i++) {
+        cr_expect_eq(puppet_call(other, "open a.csv 2"), -1);
+        cr_expect_eq(locker("a.csv.lock"), other->pid);
+    }
+    CALL(0, "close 3");
+    cr_expect_eq(lock_state("a.csv"), FREE, "by one that did not get it");
+    cr_expect_eq(puppet_call(other, "open a.csv 2"), 4);
+    cr_expect_eq(lock_state("a.csv"), EXCLUSIVE);
+    cr_expect_eq(puppet_call(other, "close 4"), 0);
+    cr_expect_eq(locker("a.csv.lock"), other->pid);
+    cr_expect_eq(puppet_call(other, "close 3"), 0);
+    cr_expect_eq(lock_state("a.csv"), FREE);
+    cr_expect_eq(puppet_call(other, "list_above"), 0, "%s", other->text);
+    (void)puppet_end(other);
+}
