@@ -5,12 +5,20 @@
  * A program that was started by the holder of the lock, and is waited for by
  * it, must be let in: `with FileLock(f): subprocess.run(tool)`. So must one
  * that has the locked description open itself. An ancestor that is at work is
- * no reason: it has to be asleep, all threads, without a context switch since
- * the last look, for 15 ms where it has one child and 1 s where it has several
- * (any of which it may be waiting for).
+ * no reason: it has to be
  *
- * Who has it is told by /proc/PID/fdinfo. The pid in /proc/locks is whoever
- * called flock(2), often dead.
+ *   - asleep, all threads, without a context switch since the last look, for
+ *     15 ms where it has one child and 1 s where it has several (any of which it
+ *     may be waiting for);
+ *   - or to do next to nothing for longer than that, 1 s or 5 s: one that wakes
+ *     now and then to see whether its child has ended (a wait with a timeout, in
+ *     many languages; a shell's loop with sleep and kill -0) may never be quiet for
+ *     15 ms on a machine with much to do. Next to nothing: at most a twentieth of
+ *     the time in which it has not had to wait for a processor. A shell that counts,
+ *     and runs a tool each time, needs several times as much itself.
+ *
+ * All the while it has to hold the lock, at every look. Who has it is told by
+ * /proc/PID/fdinfo. The pid in /proc/locks is whoever called flock(2), often dead.
  */
 #ifndef AUTOLOCK_NESTED_H
 #define AUTOLOCK_NESTED_H
@@ -18,14 +26,19 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "shim/procfs.h"
 #include "shim/proclocks.h"
 
-/* What was seen at the last look; starts as zeroes but for the key. */
+/* What was seen at earlier looks; starts as zeroes but for the key. Times are
+ * CLOCK_MONOTONIC in microseconds. */
 struct nested {
     struct lock_key key;
-    uint64_t quiet_since; /* CLOCK_MONOTONIC, 0: was not quiet */
+    uint64_t quiet_since; /* 0: was not quiet */
     uint64_t switches;
-    uint64_t look_again; /* when a look can tell more; set for NESTED_MAYBE */
+    uint64_t idle_since;     /* 0: not followed */
+    struct procfs_rest rest; /* then */
+    int looks, asleep;       /* since then */
+    uint64_t look_again;     /* when a look can tell more; set for NESTED_MAYBE */
 };
 
 enum nested_answer {

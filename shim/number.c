@@ -96,3 +96,7 @@ int number_at_place(int from, int program_fd) {
     }
     return -EMFILE;
 }
+
+int number_lowest_placed(void) {
+    return soft_limit() / 2 + 1;
+}

@@ -12,4 +12,8 @@ int number_high(int from);
 /* The same to one that says whom it serves: 0 to 2. -EMFILE when none is free. */
 int number_at_place(int from, int program_fd);
 
+/* The lowest number that one of ours has which came through exec, as long as
+ * there is room. */
+int number_lowest_placed(void);
+
 #endif

@@ -11,8 +11,6 @@
 #include "shim/say.h"
 #include "shim/start.h"
 
-#define GENERATIONS 64
-
 static void put_rule(struct text *line, const struct rule *rule) {
     text_put(line, "rule ");
     text_put_visible(line, rule->source);
@@ -37,20 +35,11 @@ struct overlap {
     const struct register_place *mine;
 };
 
-/* W2: whoever waits for us would have let us in. */
-static bool is_ancestor(pid_t other) {
-    pid_t pid = procfs_parent(0);
-    for (int i = 0; i < GENERATIONS && pid > 0 && pid != other; i++) {
-        pid = procfs_parent(pid);
-    }
-    return pid == other;
-}
-
 static const char *consequence(const struct overlap *overlap, const struct register_place *other) {
     if (!other->writes && !overlap->mine->writes) {
         return ": both read, so this open would not have waited";
     }
-    return is_ancestor(other->pid)
+    return procfs_is_ancestor(other->pid) /* W2 */
                ? ": this open would have waited, unless that one waits for this process"
                : ": this open would have waited";
 }

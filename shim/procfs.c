@@ -7,6 +7,8 @@
 #include "shim/proclines.h"
 #include "shim/text.h"
 
+#define GENERATIONS 64
+
 /* /proc/PID/stat: "4242 (name with ) and blanks) S 17 ...": the last ')' ends
  * the name. */
 struct stat_line {
@@ -164,43 +166,58 @@ struct procfs_threads procfs_threads(pid_t pid) {
 
 /* /proc/PID/task/TID/status: "State:\tS (sleeping)", "voluntary_ctxt_switches:
  * 12", "nonvoluntary_ctxt_switches: 3". */
-struct sleep_state {
-    bool awake;
-    unsigned threads;
-    uint64_t switches;
-};
-
 static bool status_line(const char *line, void *data) {
-    struct sleep_state *state = data;
+    struct procfs_rest *rest = data;
     const char *value = strchr(line, ':');
     if (!value) {
         return false;
     }
     if (strncmp(line, "State:", 6) == 0) {
         value += strspn(value, ":\t ");
-        state->awake |= *value != 'S' && *value != 'D';
+        rest->asleep &= *value == 'S'; /* in D it waits for a disk */
     } else if (strstr(line, "voluntary_ctxt_switches:")) {
-        state->switches += strtoul(value + 1, NULL, 10);
+        rest->switches += strtoul(value + 1, NULL, 10);
     }
     return false;
 }
 
-static bool look_at_thread(int directory, unsigned number, void *data) {
-    struct sleep_state *state = data;
-    TEXT(path, 32);
-    text_put_number(&path, number, 10);
-    text_put(&path, "/status");
-    state->threads++;
-    state->switches += number; /* another thread is a change too */
-    (void)proclines_each(directory, path.start, status_line, state);
-    return state->awake;
+/* schedstat: nanoseconds on a processor, and nanoseconds waiting for one; only
+ * where the kernel was built so. */
+static bool schedule_line(const char *line, void *data) {
+    struct procfs_rest *rest = data;
+    char *at;
+    rest->run_time += strtoull(line, &at, 10) / 1000;
+    rest->delay += strtoull(at, NULL, 10) / 1000;
+    return true;
 }
 
-bool procfs_is_asleep(pid_t pid, uint64_t *ret_switches) {
+static bool look_at_thread(int directory, unsigned number, void *data) {
+    struct procfs_rest *rest = data;
+    TEXT(status, 32);
+    text_put_number(&status, number, 10);
+    text_put(&status, "/status");
+    TEXT(schedule, 32);
+    text_put_number(&schedule, number, 10);
+    text_put(&schedule, "/schedstat");
+    rest->threads += number; /* another thread is a change, too */
+    (void)proclines_each(directory, status.start, status_line, rest);
+    rest->timed &= proclines_each(directory, schedule.start, schedule_line, rest) == 1;
+    return false;
+}
+
+struct procfs_rest procfs_rest(pid_t pid) {
     TEXT(path, 40);
     proclines_path(&path, pid, "/task");
-    struct sleep_state state = {0};
-    (void)proclines_each_number(AT_FDCWD, path.start, look_at_thread, &state);
-    *ret_switches = state.switches;
-    return state.threads > 0 && !state.awake;
+    struct procfs_rest rest = {.asleep = true, .timed = true};
+    (void)proclines_each_number(AT_FDCWD, path.start, look_at_thread, &rest);
+    rest.asleep &= rest.threads > 0;
+    return rest;
+}
+
+bool procfs_is_ancestor(pid_t other) {
+    pid_t pid = procfs_parent(0); /* not getppid: this /proc may number otherwise */
+    for (int i = 0; i < GENERATIONS && pid > 0 && pid != other; i++) {
+        pid = procfs_parent(pid);
+    }
+    return pid == other;
 }

@@ -35,9 +35,18 @@ struct procfs_threads {
 };
 struct procfs_threads procfs_threads(pid_t pid);
 
-/* Whether all threads of a process are asleep; *ret_switches is a sum over
- * them that changes whenever one of them has run meanwhile. */
-bool procfs_is_asleep(pid_t pid, uint64_t *ret_switches);
+/* How much a process does, over all its threads: sums since they began. */
+struct procfs_rest {
+    bool asleep;              /* all of them, and not for a disk */
+    bool timed;               /* whether the times are known */
+    uint64_t threads;         /* a sum that tells these threads from others */
+    uint64_t switches;        /* changes whenever one of them has run meanwhile */
+    uint64_t run_time, delay; /* microseconds on a processor, and in want of one */
+};
+struct procfs_rest procfs_rest(pid_t pid);
+
+/* Whether that process has started this one, or its parent, and so on. */
+bool procfs_is_ancestor(pid_t other);
 
 /* Name, state letter and user of a process. False when it is gone. */
 bool procfs_describe(pid_t pid, char ret_name[32], char *ret_state, unsigned *ret_uid);

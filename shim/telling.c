@@ -69,6 +69,11 @@ static void put_holder(struct text *line, pid_t pid) {
     }
     text_put(line, "), uid ");
     text_put_number(line, uid, 10);
+    if (procfs_is_ancestor(pid)) { /* what is sure to wait for us would have let us in */
+        text_put(line, "; it has started this process and seems to be at work: should it only wait "
+                       "for this one, let it close the file before, or start this one with "
+                       "AUTOLOCK=off");
+    }
 }
 
 static void put_beginning(struct text *line, const struct telling *telling,

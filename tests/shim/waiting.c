@@ -1,5 +1,4 @@
-/* Waiting: how long, what is said, and when waiting would be for ever
- * (contract W1, W2, W4, O4). */
+/* Waiting: how long, what is said, signals, and upgrades (contract W1, W4, O6). */
 #include <criterion/criterion.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -107,100 +106,6 @@ Test(waiting, no_signal_is_mistaken_for_a_tick) {
         cr_assert_eq(puppet->error, EINTR);
     }
     stranger_leaves(stranger);
-    (void)puppet_end(puppet);
-}
-
-/* W2: the first thing that people try. */
-#define PYTHON                                                                                     \
-    "timeout 30 /usr/bin/python3 -c '"                                                             \
-    "import filelock, os, subprocess, sys\n"
-#define TOOL                                                                                       \
-    "env=dict(os.environ, LD_PRELOAD=\"" TEST_PRELOAD "\", AUTOLOCK_PATTERNS=\"*.csv\")\n"         \
-    "tool=[\"" TEST_LEGACY "\", \"a.csv\", \"3\"]\n"
-
-Test(waiting, a_python_holder_that_runs_the_tool) {
-    cr_expect_eq(run_shell(NULL, PYTHON TOOL "with filelock.FileLock(\"a.csv.lock\"):\n"
-                                             "    sys.exit(subprocess.call(tool, env=env))'"),
-                 0);
-    cr_expect_str_eq(file_content("a.csv"), "3\n");
-    /* The same under the shim itself. */
-    cr_expect_eq(run_shell("*.csv", PYTHON TOOL "with filelock.FileLock(\"a.csv.lock\"):\n"
-                                                "    sys.exit(subprocess.call(tool))'"),
-                 0);
-    cr_expect_str_eq(file_content("a.csv"), "6\n");
-    /* And where Python looks after its child now and then (timeout=). */
-    cr_expect_eq(run_shell(NULL, PYTHON TOOL "with filelock.FileLock(\"a.csv.lock\"):\n"
-                                             "    subprocess.run(tool, env=env, timeout=25)'"),
-                 0);
-    cr_expect_str_eq(file_content("a.csv"), "9\n");
-}
-
-Test(waiting, an_ancestor_at_work_is_waited_for) {
-    /* The holder counts busily until it sees that its child waits; then it
-     * gives the lock back itself. Had the child been let in, its 1 would be
-     * there when the holder writes its own. */
-    cr_expect_eq(run_shell(NULL, PYTHON TOOL "import time\n"
-                                             "lock=filelock.FileLock(\"a.csv.lock\")\n"
-                                             "lock.acquire()\n"
-                                             "child=subprocess.Popen(tool, env=env)\n"
-                                             "end=time.monotonic()+1\n"
-                                             "while time.monotonic()<end: pass\n"
-                                             "busy=open(\"a.csv\").read()\n"
-                                             "open(\"a.csv\",\"w\").write(\"10\\n\")\n"
-                                             "lock.release()\n"
-                                             "sys.exit(child.wait() or busy!=\"0\\n\")'"),
-                 0);
-    cr_expect_str_eq(file_content("a.csv"), "13\n");
-}
-
-Test(waiting, nested_may_fail_instead) {
-    cr_expect_eq(run_shell(NULL, "exec 9>a.csv.lock; flock 9; LD_PRELOAD=" TEST_PRELOAD
-                                 " AUTOLOCK_PATTERNS='*.csv nested=fail' AUTOLOCK_LOG=log "
-                                 "cat a.csv 9>&- 2>err"),
-                 1);
-    cr_expect(strstr(file_content("log"), "cannot lock"), "%s", file_content("log"));
-}
-
-/* O4 in each order, with flock(1) and with the program itself. */
-Test(waiting, flock_around_a_program) {
-    static const char *const shells[] = {"bash", "dash"};
-    for (int i = 0; i < 2; i++) {
-        char command[400];
-        snprintf(command, sizeof(command), "%s -c 'flock a.csv.lock " TEST_LEGACY " a.csv 2'",
-                 shells[i]);
-        put_file("a.csv", "0\n");
-        cr_expect_eq(run_shell("*.csv", command), 0);
-        cr_expect_str_eq(file_content("a.csv"), "2\n", "%s", shells[i]);
-        snprintf(command, sizeof(command), "%s -c 'flock a.csv.lock echo one >>a.csv'", shells[i]);
-        cr_expect_eq(run_shell("*.csv", command), 0);
-        snprintf(command, sizeof(command),
-                 "%s -c 'exec 9>a.csv.lock; flock 9; echo two >>a.csv; " TEST_LEGACY
-                 " a.csv 1; flock -u 9; cat a.csv >copy'",
-                 shells[i]);
-        cr_expect_eq(run_shell("*.csv", command), 0);
-        cr_expect_eq(lock_state("a.csv"), FREE);
-    }
-}
-
-Test(waiting, a_program_that_locks_its_own_sidecar) {
-    struct puppet *puppet = puppet_start("*.csv", NULL);
-    /* First the lock, then the file. */
-    cr_assert_eq(puppet_call(puppet, "open a.csv.lock 0102 0666"), 3);
-    cr_assert_eq(puppet_call(puppet, "flock 3 2"), 0);
-    cr_expect_eq(puppet_call(puppet, "open a.csv 2"), 4);
-    cr_expect_eq(lock_state("a.csv"), EXCLUSIVE);
-    cr_expect_eq(puppet_call(puppet, "close 4"), 0);
-    cr_expect_eq(lock_state("a.csv"), EXCLUSIVE, "its own lock must stay");
-    cr_expect_eq(puppet_call(puppet, "flock 3 8"), 0);
-    cr_expect_eq(lock_state("a.csv"), FREE);
-    /* First the file, then the lock. */
-    cr_assert_eq(puppet_call(puppet, "open a.csv 2"), 4);
-    cr_expect_eq(puppet_call(puppet, "flock 3 2"), 0);
-    cr_expect_eq(puppet_call(puppet, "close 4"), 0);
-    cr_expect_eq(lock_state("a.csv"), EXCLUSIVE, "its descriptor is a reference");
-    cr_expect_eq(puppet_call(puppet, "flock 3 8"), 0);
-    cr_expect_eq(lock_state("a.csv"), FREE);
-    cr_expect_eq(puppet_call(puppet, "list_above"), 0);
     (void)puppet_end(puppet);
 }
 
