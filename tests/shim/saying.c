@@ -2,7 +2,10 @@
 #include <criterion/criterion.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <regex.h>
 #include <signal.h>
+#include <stdarg.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -31,6 +34,21 @@ static void wait_for_lines(const char *text, int lines) {
         usleep(10000);
     }
     cr_assert_geq(count(text), lines, "%s in %s", text, file_content("log"));
+}
+
+/* Whether the whole log is as this pattern says. */
+static bool log_is(const char *format, ...) {
+    char pattern[2048], whole[2100];
+    regex_t regex;
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(pattern, sizeof(pattern), format, arguments);
+    va_end(arguments);
+    snprintf(whole, sizeof(whole), "^(%s)$", pattern);
+    cr_assert_eq(regcomp(&regex, whole, REG_EXTENDED | REG_NOSUB), 0, "%s", whole);
+    bool is = regexec(&regex, file_content("log"), 0, NULL, 0) == 0;
+    regfree(&regex);
+    return is;
 }
 
 static void holder(char *ret, size_t size, pid_t pid, const char *state) {
@@ -102,6 +120,66 @@ Test(saying, the_holder_is_who_has_it) {
     cr_expect_eq(end_shell(shell), 0);
     cr_expect_eq(puppet_result(puppet), 3);
     (void)puppet_end(puppet);
+}
+
+/* The lines as the manual gives them. */
+Test(saying, word_by_word) {
+    const char *dir = scenario_directory();
+    struct stranger stranger = stranger_locks("a.csv", LOCK_EX);
+    cr_assert_eq(kill(stranger.pid, SIGSTOP), 0);
+    struct puppet *puppet = puppet_start("*.csv warn-after=2s", "AUTOLOCK_LOG=log", NULL);
+    puppet_tell(puppet, "open a.csv 2");
+    wait_for_lines("waiting ", 1);
+    cr_expect(log_is("autolock: waiting [0-9.]+ s for %s/a\\.csv: locked by pid %d "
+                     "\\(test_shim_sayin, stopped\\), uid %u\n",
+                     dir, (int)stranger.pid, (unsigned)geteuid()),
+              "%s", file_content("log"));
+    cr_assert_eq(kill(stranger.pid, SIGCONT), 0);
+    stranger_leaves(stranger);
+    cr_expect_eq(puppet_result(puppet), 3);
+    wait_for_lines("autolock: got ", 1);
+    cr_expect(
+        log_is("(autolock: waiting [^\n]*\n)+autolock: got %s/a\\.csv after [0-9.]+ s\n", dir),
+        "%s", file_content("log"));
+    (void)puppet_end(puppet);
+    /* Who got it before anything was said says nothing at the end. */
+    (void)unlink("log");
+    stranger = stranger_locks("a.csv", LOCK_EX);
+    puppet = puppet_start("*.csv", "AUTOLOCK_LOG=log", NULL);
+    puppet_tell(puppet, "open a.csv 2");
+    wait_until_queued(puppet->pid);
+    stranger_leaves(stranger);
+    cr_expect_eq(puppet_result(puppet), 3);
+    cr_expect_str_eq(file_content("log"), "");
+    (void)puppet_end(puppet);
+}
+
+/* C6: whoever reads what is written gets whole lines, a write each. A socket that
+ * keeps them apart shows it. */
+Test(saying, each_line_is_one_write) {
+    struct stranger stranger = stranger_locks("a.csv", LOCK_EX);
+    cr_expect_eq(
+        run_shell(NULL, "/usr/bin/python3 -c '\n"
+                        "import os, socket, subprocess\n"
+                        "ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)\n"
+                        "env = dict(os.environ, LD_PRELOAD=\"" TEST_PRELOAD "\", "
+                        "AUTOLOCK_PATTERNS=\"*.csv bad=1:*.csv timeout=300ms warn-after=20ms "
+                        "on-timeout=open\")\n"
+                        "subprocess.run([\"cat\", \"a.csv\"], env=env, stdout=subprocess.DEVNULL, "
+                        "stderr=theirs)\n"
+                        "theirs.close()\n"
+                        "for i in range(20):\n"
+                        "    line = ours.recv(4000).decode()\n"
+                        "    if not line: break\n"
+                        "    print(\"%d %d %s\" % (line.startswith(\"autolock: \"), "
+                        "line.endswith(\"\\n\"), line.split()[1]))\n' >writes"),
+        0);
+    stranger_leaves(stranger);
+    const char *writes = file_content("writes");
+    static const char begin_of[] = "1 1 AUTOLOCK_PATTERNS:1:\n1 1 waiting\n";
+    cr_expect_eq(strncmp(writes, begin_of, strlen(begin_of)), 0, "%s", writes);
+    cr_expect(strstr(writes, "1 1 cannot\n"), "%s", writes);
+    cr_expect_not(strstr(writes, "0 "), "%s", writes);
 }
 
 Test(saying, a_relative_log_stays_where_it_was) {
@@ -207,6 +285,13 @@ Test(saying, debug_tells_each_decision) {
     cr_expect_eq(puppet_result(puppet), 5);
     wait_for_lines(": held shared\n", 1);
     wait_for_lines("sidecar a.csv.lock: waited ", 1);
+    put_file("p.csv", "");
+    stranger = stranger_locks("p.csv", LOCK_EX);
+    cr_expect_eq(run_shell("*.csv timeout=20ms on-timeout=open",
+                           "AUTOLOCK_LOG=log AUTOLOCK_LOG_LEVEL=debug cat p.csv >out"),
+                 0);
+    wait_for_lines(": passed without a lock: the failure is one that the rule lets pass\n", 1);
+    stranger_leaves(stranger);
     cr_expect_eq(puppet_call(puppet, "open other.txt 0102 0600"), 6);
     cr_expect_eq(count("other.txt"), 0);
     (void)puppet_end(puppet);

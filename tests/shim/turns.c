@@ -115,6 +115,47 @@ Test(turns, a_reader_says_for_whom_it_waits) {
     (void)puppet_end(reader);
 }
 
+/* W4, W1: signals and timeouts, while a reader stands back. */
+Test(turns, a_reader_that_stands_back_can_be_interrupted) {
+    struct stranger stranger = stranger_locks("a.csv", LOCK_SH);
+    struct puppet *writer = puppet_start("*.csv", NULL);
+    struct puppet *reader = puppet_start("*.csv warn-after=20ms", "AUTOLOCK_LOG=log", NULL);
+    cr_assert_eq(puppet_call(reader, "handle %d 0", SIGUSR2), 0);
+    puppet_tell(writer, "open a.csv 2");
+    wait_until_queued(writer->pid);
+    long result = 0;
+    for (int i = 0; i < 20 && result != -1; i++) {
+        /* The longer the writer has waited, the longer the reader stands back. */
+        cr_assert_eq(puppet_first(&writer, 1, 700), -1);
+        (void)unlink("log");
+        puppet_tell(reader, "open a.csv 0");
+        for (int j = 0; j < 3000 && !*file_content("log") && puppet_first(&reader, 1, 0) < 0; j++) {
+            usleep(5000);
+        }
+        cr_assert_eq(kill(reader->pid, SIGUSR2), 0);
+        result = puppet_result(reader);
+        if (result == -3) { /* the handler */
+            result = puppet_result(reader);
+        } else {
+            cr_assert_eq(puppet_result(reader), -3);
+        }
+        if (result == 3) {
+            cr_assert_eq(puppet_call(reader, "close 3"), 0);
+        }
+    }
+    cr_expect_eq(result, -1);
+    cr_expect_eq(reader->error, EINTR);
+    cr_expect_eq(puppet_call(reader, "list_above"), 0);
+    (void)puppet_end(reader);
+    /* Past its time it goes in, rather than fail for one that only waits. */
+    reader = puppet_start("*.csv timeout=20ms", NULL);
+    cr_expect_eq(puppet_call(reader, "open a.csv 0"), 3);
+    stranger_leaves(stranger);
+    (void)puppet_end(reader);
+    cr_expect_eq(puppet_result(writer), 3);
+    (void)puppet_end(writer);
+}
+
 /* A writer that is killed or gives up keeps nobody out. */
 Test(turns, a_writer_that_is_gone) {
     struct stranger stranger = stranger_locks("a.csv", LOCK_SH);
