@@ -38,7 +38,8 @@
 void turn_mark(int fd, uint64_t began);
 void turn_unmark(int fd);
 
-/* Whether there may be a mark, by what fstat has told. No system call. */
+/* Whether there may be a mark, by what fstat has told; without a system call for
+ * nearly all sidecars that nobody waits for. */
 bool turn_may_be_marked(const struct sys_stat *sidecar);
 
 /* For a reader: until when (CLOCK_MONOTONIC, microseconds) to let a writer have

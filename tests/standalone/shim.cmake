@@ -24,6 +24,7 @@ set(except_spawn closefrom_and_a_file_that_it_opens closefrom_and_what_the_paren
 set(except_references the_flush_of_exit_comes_before_the_end
                       the_flush_of_fclose_comes_before_the_end)
 set(except_transparency faulty_rules nothing_is_printed)
+set(except_identity a_directory_that_may_not_be_searched_from_the_root)
 set(except_exec leaks_above_two_do_not_keep_it exec_that_fails_changes_nothing
                 popen_with_standard_output_on_the_file)
 
