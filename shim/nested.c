@@ -110,3 +110,8 @@ enum nested_answer nested_look(struct nested *nested, bool exclusive, int *ret_f
     nested->look_again = nested->quiet_since + patience + CLOCK_MILLISECOND;
     return NESTED_MAYBE;
 }
+
+bool nested_is_in_family(const struct lock_key *key) {
+    int fd;
+    return proclocks_find(0, key, is_hidden, &fd) != LOCK_NOT_OPEN || look_at_ancestors(key).any;
+}

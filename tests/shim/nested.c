@@ -187,6 +187,29 @@ Test(nested, an_ancestor_that_works_now_and_then) {
     cr_expect_str_eq(file_content("a.csv"), "13\n");
 }
 
+/* Nor is one with several children quiet, any of which it may be waiting for, if it
+ * wakes and works a few times a second. */
+Test(nested, an_ancestor_of_several_children) {
+    cr_expect_eq(run_shell(NULL, PYTHON TOOL "import time\n"
+                                             "lock = filelock.FileLock(\"a.csv.lock\")\n"
+                                             "lock.acquire()\n"
+                                             "other = subprocess.Popen([\"sleep\", \"60\"])\n"
+                                             "child = subprocess.Popen(tool, env=env)\n"
+                                             "end = time.monotonic() + 3\n"
+                                             "while time.monotonic() < end:\n"
+                                             "    turn = time.thread_time() + 0.03\n"
+                                             "    while time.thread_time() < turn: pass\n"
+                                             "    time.sleep(0.3)\n"
+                                             "early = open(\"a.csv\").read() != \"0\\n\"\n"
+                                             "open(\"a.csv\", \"w\").write(\"10\\n\")\n"
+                                             "lock.release()\n"
+                                             "child.wait()\n"
+                                             "other.kill()\n"
+                                             "sys.exit(early)'"),
+                 0);
+    cr_expect_str_eq(file_content("a.csv"), "13\n");
+}
+
 /* Three subshells of a bash that counts too, with what a shell has itself (no
  * tool is waited for), lose nothing. */
 #define COUNT                                                                                      \

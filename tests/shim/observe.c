@@ -135,3 +135,17 @@ Test(observe, what_is_not_the_register_is_left_alone) {
     cr_expect_str_eq(file_content("content"), "mine\n");
     cr_expect(strstr(file_content("log"), "cannot observe how long"), "%s", file_content("log"));
 }
+
+/* AUTOLOCK=off: as if there were no rules. */
+Test(observe, switched_off) {
+    struct stranger stranger = stranger_locks("a.csv", LOCK_EX);
+    struct puppet *puppet =
+        puppet_start("*.csv", "AUTOLOCK=off", "AUTOLOCK_LOG=log", "AUTOLOCK_LOG_LEVEL=debug", NULL);
+    cr_expect_eq(puppet_call(puppet, "open a.csv 2"), 3);
+    cr_expect_eq(puppet_call(puppet, "open b.csv 0102 0600"), 4);
+    cr_expect_eq(lock_state("b.csv"), NO_SIDECAR);
+    cr_expect_eq(puppet_call(puppet, "list_above"), 0);
+    cr_expect_str_eq(file_content("log"), "");
+    stranger_leaves(stranger);
+    (void)puppet_end(puppet);
+}

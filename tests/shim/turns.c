@@ -156,6 +156,36 @@ Test(turns, a_reader_that_stands_back_can_be_interrupted) {
     (void)puppet_end(writer);
 }
 
+/* The writer waits for a reader who waits for another one, its child; or for one who
+ * locks the sidecar itself. They do not stand back. */
+Test(turns, a_family_of_readers) {
+    cr_assert_eq(run_shell(NULL, "mkfifo go"), 0);
+    pid_t family = start_shell(
+        "*.csv", "export AUTOLOCK_LOG=log AUTOLOCK_PATTERNS='*.csv warn-after=10ms'; exec 3<a.csv; "
+                 "cat go; for i in 1 2 3; do cat a.csv >>out; done; exec 3<&-; cat go; "
+                 "perl -e 'open L, q(<), q(a.csv.lock); flock L, 1 or die; open G, q(<), q(go); "
+                 "<G>; open A, q(<), q(a.csv) or die; print <A>' >>out");
+    wait_for_readers();
+    struct puppet *writer = puppet_start("*.csv", NULL);
+    puppet_tell(writer, "open a.csv 2");
+    wait_until_queued(writer->pid);
+    cr_expect_eq(puppet_first(&writer, 1, 2000), -1);
+    put_file("go", "");
+    cr_assert_eq(puppet_result(writer), 3);
+    cr_assert_eq(puppet_call(writer, "close 3"), 0);
+    put_file("go", "");
+    wait_for_readers();
+    puppet_tell(writer, "open a.csv 2");
+    wait_until_queued(writer->pid);
+    cr_expect_eq(puppet_first(&writer, 1, 2000), -1);
+    put_file("go", "");
+    cr_expect_eq(end_shell(family), 0);
+    cr_assert_eq(puppet_result(writer), 3);
+    (void)puppet_end(writer);
+    cr_expect_str_eq(file_content("out"), "0\n0\n0\n0\n");
+    cr_expect_not(strstr(file_content("log"), "comes first"), "%s", file_content("log"));
+}
+
 /* A writer that is killed or gives up keeps nobody out. */
 Test(turns, a_writer_that_is_gone) {
     struct stranger stranger = stranger_locks("a.csv", LOCK_SH);
