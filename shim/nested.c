@@ -10,6 +10,7 @@
 #define IDLE_ALONE CLOCK_SECOND
 #define IDLE_AMONG_SEVERAL (5 * CLOCK_SECOND)
 #define IDLE_LOOKS 12
+#define IDLE_ASLEEP 3
 #define IDLE_SHARE 20 /* a twentieth */
 #define GENERATIONS 64
 
@@ -35,6 +36,7 @@ static struct holders look_at_ancestors(const struct lock_key *key) {
         holders.any = true;
         holders.several_children |= procfs_children(pid, NULL, 0) != 1;
         all->asleep &= one.asleep;
+        all->for_disk |= one.for_disk;
         all->timed &= one.timed;
         all->threads += one.threads;
         all->switches += one.switches;
@@ -66,7 +68,7 @@ static bool are_idle(struct nested *nested, const struct procfs_rest *rest, uint
     if (!rest->timed) {
         return false;
     }
-    if (nested->idle_since == 0 || rest->threads != before->threads) {
+    if (nested->idle_since == 0 || rest->threads != before->threads || rest->for_disk) {
         nested->idle_since = now;
         nested->rest = *rest;
         nested->looks = nested->asleep = 0;
@@ -78,12 +80,11 @@ static bool are_idle(struct nested *nested, const struct procfs_rest *rest, uint
     if (time < patience || nested->looks < IDLE_LOOKS) {
         return false;
     }
-    if (delay < time && (rest->run_time - before->run_time) * IDLE_SHARE <= time - delay &&
-        2 * nested->asleep >= nested->looks) {
-        return true;
+    if (delay >= time || (rest->run_time - before->run_time) * IDLE_SHARE > time - delay) {
+        nested->idle_since = 0;
+        return false;
     }
-    nested->idle_since = 0;
-    return false;
+    return nested->asleep >= IDLE_ASLEEP; /* seldom, where many wait for a processor */
 }
 
 enum nested_answer nested_look(struct nested *nested, bool exclusive, int *ret_fd) {

@@ -174,7 +174,8 @@ static bool status_line(const char *line, void *data) {
     }
     if (strncmp(line, "State:", 6) == 0) {
         value += strspn(value, ":\t ");
-        rest->asleep &= *value == 'S'; /* in D it waits for a disk */
+        rest->asleep &= *value == 'S';
+        rest->for_disk |= *value == 'D';
     } else if (strstr(line, "voluntary_ctxt_switches:")) {
         rest->switches += strtoul(value + 1, NULL, 10);
     }

@@ -38,6 +38,7 @@ struct procfs_threads procfs_threads(pid_t pid);
 /* How much a process does, over all its threads: sums since they began. */
 struct procfs_rest {
     bool asleep;              /* all of them, and not for a disk */
+    bool for_disk;            /* one of them is */
     bool timed;               /* whether the times are known */
     uint64_t threads;         /* a sum that tells these threads from others */
     uint64_t switches;        /* changes whenever one of them has run meanwhile */
