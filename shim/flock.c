@@ -10,6 +10,7 @@
 #include "lib/clock.h"
 #include "shim/doing.h"
 #include "shim/failure.h"
+#include "shim/gate.h"
 #include "shim/hidden.h"
 #include "shim/hold.h"
 #include "shim/real.h"
@@ -128,7 +129,9 @@ int wrap_flock(int fd, int operation) {
     int result = real.flock(fd, kind | LOCK_NB);
     if (result < 0 && errno == EWOULDBLOCK && !(operation & LOCK_NB)) {
         int waited = wait_for_sidecar(fd, id, kind);
-        if (waited == WAITED_PASS) {
+        /* What it has itself, by a descriptor that it was given, it would wait for
+         * for ever, unless another thread gives that up. */
+        if (waited == WAITED_PASS || (waited == WAITED_OURS && !gate_has_threads())) {
             errno = saved;
             return 0;
         }

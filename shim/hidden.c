@@ -2,7 +2,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <stdatomic.h>
 
 #include "lib/sys_linux.h"
 #include "shim/gate.h"
@@ -14,15 +13,7 @@
 
 #define MOVE_ATTEMPTS 10000 /* at a number that another thread is closing */
 
-/* Real-time signals that nobody gives to F_SETSIG for long. */
-#define MARK_STDIO 61
-#define MARK_ALL 60
-#define MARK_NONE 59
-
 static const struct sidecar_id NO_ID;
-
-/* Whether a hold may have another mark than that of inherit=stdio. */
-static atomic_bool marks_differ;
 
 /* A new number, or an error, which is passed on. */
 static int put_in_transit(int fd, enum table_mode mode, struct sidecar_id id) {
@@ -180,33 +171,6 @@ void hidden_set_mode(int fd, enum table_mode mode) {
              table_get(fd) != word);
 }
 
-void hidden_set_inherit(int fd, enum rule_inherit inherit) {
-    if (inherit != INHERIT_STDIO) {
-        atomic_store_explicit(&marks_differ, true, memory_order_relaxed);
-        (void)sys_fcntl(fd, F_SETSIG, inherit == INHERIT_ALL ? MARK_ALL : MARK_NONE);
-    }
-}
-
-enum rule_inherit hidden_inherit(int fd) {
-    if (!atomic_load_explicit(&marks_differ, memory_order_relaxed)) {
-        return INHERIT_STDIO;
-    }
-    int mark = sys_fcntl(fd, F_GETSIG, 0);
-    return mark == MARK_ALL ? INHERIT_ALL : mark == MARK_NONE ? INHERIT_NONE : INHERIT_STDIO;
-}
-
-bool hidden_is_marked(int fd, enum rule_inherit *ret_inherit) {
-    int mark = sys_fcntl(fd, F_GETSIG, 0);
-    if (mark != MARK_STDIO && mark != MARK_ALL && mark != MARK_NONE) {
-        return false;
-    }
-    if (mark != MARK_STDIO) {
-        atomic_store_explicit(&marks_differ, true, memory_order_relaxed);
-    }
-    *ret_inherit = hidden_inherit(fd);
-    return true;
-}
-
 /* What the twin's own flag has to be. */
 static bool keeps_over_exec(int program_fd, bool close_on_exec, enum rule_inherit inherit) {
     return !close_on_exec &&
@@ -239,7 +203,7 @@ int hidden_another(int fd, int for_fd) {
             continue;
         }
         if (has_place(for_fd, hidden_inherit(fd))) {
-            (void)sys_fcntl(fd, F_SETSIG, MARK_STDIO);
+            hidden_mark_stdio(fd);
             copy = put_copy(number_at_place(fd, for_fd), fd, word, table_mode(word), id);
         }
         if (copy < 0) {
@@ -269,7 +233,7 @@ int hidden_serve(int fd, int program_fd, bool close_on_exec) {
     if (has_place(program_fd, inherit)) {
         table_word word = table_get(fd);
         struct sidecar_id id;
-        (void)sys_fcntl(fd, F_SETSIG, MARK_STDIO);
+        hidden_mark_stdio(fd);
         if (table_id(fd, word, &id)) {
             twin = make_placed(fd, table_mode(word), id, program_fd);
         }

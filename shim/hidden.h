@@ -80,6 +80,13 @@ int hidden_find_marked(struct sidecar_id id, int other);
 void hidden_set_inherit(int fd, enum rule_inherit inherit);
 enum rule_inherit hidden_inherit(int fd);
 
+/* The mark of what is to survive exec with descriptor 0, 1 or 2. */
+void hidden_mark_stdio(int fd);
+
+/* It is a duplicate of a descriptor of the program's own, which has called flock(2) on
+ * it: after exec only a high number is one of ours. */
+void hidden_mark_program(int fd);
+
 /* Whether it has the mark of one of ours: what came through exec. */
 bool hidden_is_marked(int fd, enum rule_inherit *ret_inherit);
 

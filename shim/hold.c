@@ -159,7 +159,11 @@ static int share_program_lock(struct attempt *attempt, int fd) {
         return ROUND_AGAIN;
     }
     int r = adopt(attempt, hidden_copy(fd, table_get(fd), mode, attempt->id));
-    return r == -EBADF ? ROUND_AGAIN : r < 0 ? r : ROUND_DONE;
+    if (r < 0) {
+        return r == -EBADF ? ROUND_AGAIN : r;
+    }
+    hidden_mark_program(attempt->twin);
+    return ROUND_DONE;
 }
 
 static int find_program_lock(const struct attempt *attempt) {
@@ -247,6 +251,8 @@ static int one_round(struct attempt *attempt) {
     r = choose(attempt, program < 0 ? fd : program, &choice, &own, &word);
     if (program < 0) {
         (void)sys_close(fd);
+    } else if (r == 0 && choice == CHOICE_OWN) {
+        hidden_mark_program(attempt->twin);
     }
     gate_leave(gate);
     switch (choice) {

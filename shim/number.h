@@ -12,8 +12,7 @@ int number_high(int from);
 /* The same to one that says whom it serves: 0 to 2. -EMFILE when none is free. */
 int number_at_place(int from, int program_fd);
 
-/* The lowest number that one of ours has which came through exec, as long as
- * there is room. */
+/* The lowest number that is given by number_at_place. */
 int number_lowest_placed(void);
 
 #endif

@@ -6,7 +6,6 @@
 #include "lib/sys_linux.h"
 #include "shim/belongs.h"
 #include "shim/hidden.h"
-#include "shim/number.h"
 
 #define CHUNK 128
 
@@ -111,9 +110,6 @@ static bool look_at(int fd, void *data) {
 
 bool pickup(void) {
     bool any = false;
-    /* Lower ones are the program's, even with a mark: one on which it has called
-     * flock(2) itself shares the description of ours (exec 9>x.lock; flock 9). */
-    int lowest = number_lowest_placed();
-    each_open(lowest > HIDDEN_STDIO ? lowest : HIDDEN_STDIO, HIDDEN_END, look_at, &any);
+    each_open(HIDDEN_STDIO, HIDDEN_END, look_at, &any);
     return any;
 }

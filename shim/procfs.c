@@ -182,13 +182,22 @@ static bool status_line(const char *line, void *data) {
     return false;
 }
 
+/* More than a long on some machines. */
+static uint64_t number(const char **at) {
+    uint64_t value = 0;
+    *at += strspn(*at, " ");
+    for (; **at >= '0' && **at <= '9'; ++*at) {
+        value = value * 10 + (uint64_t)(**at - '0');
+    }
+    return value;
+}
+
 /* schedstat: nanoseconds on a processor, and nanoseconds waiting for one; only
  * where the kernel was built so. */
 static bool schedule_line(const char *line, void *data) {
     struct procfs_rest *rest = data;
-    char *at;
-    rest->run_time += strtoull(line, &at, 10) / 1000;
-    rest->delay += strtoull(at, NULL, 10) / 1000;
+    rest->run_time += number(&line) / 1000;
+    rest->delay += number(&line) / 1000;
     return true;
 }
 

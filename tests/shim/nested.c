@@ -229,6 +229,14 @@ Test(nested, subshells_of_a_shell_that_counts_too) {
     cr_expect_str_eq(file_content("a.csv"), "35\n");
 }
 
+/* A tool that locks the same sidecar, and was given the shell's descriptor of it. */
+Test(nested, flock_within_flock) {
+    cr_expect_eq(run_shell("*.csv", "exec 9>a.csv.lock; flock 9; echo 1 >a.csv; "
+                                    "flock a.csv.lock " TEST_LEGACY " a.csv 1; exit $?"),
+                 0);
+    cr_expect_str_eq(file_content("a.csv"), "2\n");
+}
+
 /* One who waits for an ancestor at work is told what to do. */
 Test(nested, a_wait_for_an_ancestor_says_so) {
     cr_expect_eq(run_shell(NULL, PYTHON TOOL "import time\n"
