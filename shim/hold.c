@@ -182,11 +182,11 @@ static int find_program_lock(const struct attempt *attempt) {
 
 /* Locks our own, new descriptor of the sidecar. */
 static int lock(struct attempt *attempt) {
-    int r = attempt->exclusive ? 0 : wait_for_turn(attempt->target, attempt->twin, attempt->until);
-    if (r < 0) {
-        return r;
+    int r = sys_flock(attempt->twin, operation(attempt) | LOCK_NB);
+    if (r == 0 && !attempt->exclusive &&
+        (r = wait_for_turn(attempt->target, attempt->twin, attempt->until)) > 0) {
+        r = sys_flock(attempt->twin, operation(attempt) | LOCK_NB);
     }
-    r = sys_flock(attempt->twin, operation(attempt) | LOCK_NB);
     if (r == -EWOULDBLOCK) {
         int ours = find_program_lock(attempt);
         if (ours >= 0) {

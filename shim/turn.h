@@ -5,7 +5,8 @@
  * somebody waits to write: readers that overlap without a gap would keep him
  * waiting for ever. So a writer who waits leaves a mark, a record lock of his
  * description far behind the sidecar's end (fcntl(2), F_OFD_SETLK), at a byte
- * that says when he began; and who wants to read looks for it first.
+ * that says when he began; and a reader who has just come in looks for it, and goes
+ * out again. (Who finds the file locked by a writer stands in the queue.)
  *
  * While he waits readers come in together, at moments 8, 16, 32, ... ms after he
  * began, and not between. Once such a pause is longer than the readers keep the

@@ -204,6 +204,7 @@ int wait_for_turn(struct target *target, int fd, uint64_t until) {
     }
     turn = turn < until ? turn : until;
     target->waited = true;
+    (void)sys_flock(fd, LOCK_UN);
     signal_set blocked = doing_hold_signals();
     int r = 0;
     bool said = false;
@@ -218,5 +219,5 @@ int wait_for_turn(struct target *target, int fd, uint64_t until) {
     doing_let_signals_in(blocked);
     cancelling_test(blocked);
     target->wait_time += clock_now() - start;
-    return r == -ETIMEDOUT ? 0 : r;
+    return r == -EINTR ? r : 1;
 }

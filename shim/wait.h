@@ -23,9 +23,10 @@ enum waited {
 int wait_for_lock(struct target *target, int fd, struct sidecar_id id, int operation,
                   uint64_t until, int *ret_fd);
 
-/* Before a shared lock is asked for on fd, likewise: lets a writer that waits have
- * his turn (turn.h), for so long as that is right, until `until` at the latest.
- * 0 or -EINTR. */
+/* When fd has got a shared lock, since others share it: if a writer waits, gives it
+ * up and lets him have his turn (turn.h), for so long as that is right, until
+ * `until` at the latest. 1 when the lock is to be asked for again, 0 when it is
+ * kept, or -EINTR. */
 int wait_for_turn(struct target *target, int fd, uint64_t until);
 
 /* This thread has got a lock: others of the process that wait for it share it. */
