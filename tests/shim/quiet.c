@@ -49,6 +49,16 @@ Test(quiet, never_ends_in_sigpipe) {
     cr_expect_str_eq(file_content("out"), "alive");
 }
 
+/* Nor when it starts, with a fault in the rules to tell of. */
+Test(quiet, starts_without_a_reader_of_stderr) {
+    cr_expect_eq(run_shell(NULL, "exec perl -e '$SIG{PIPE} = q(DEFAULT); pipe my $r, my $w; "
+                                 "close $r; open STDERR, q(>&), $w; $^F = 9; "
+                                 "$ENV{LD_PRELOAD} = q(" TEST_PRELOAD "); "
+                                 "$ENV{AUTOLOCK_PATTERNS} = q(*.csv bad=1); "
+                                 "exec qw(sh -c), q(exit 3)'"),
+                 3);
+}
+
 /* One that the program has pending itself stays. */
 Test(quiet, a_sigpipe_of_the_program_stays) {
     cr_expect_eq(
