@@ -108,9 +108,13 @@ static void close_claimed(int fd, table_word before) {
 static void close_of(int fd, int other) {
     table_word before;
     struct gate gate = gate_enter();
+    /* A handler in between that opens the same file would wait for what its own
+     * thread is closing. */
+    signal_set blocked = signals_mask(SIGNALS_ALL);
     if (claim(fd, other, &before)) {
         close_claimed(fd, before);
     }
+    (void)signals_mask(blocked);
     gate_leave(gate);
     record_sweep();
 }

@@ -18,6 +18,7 @@
 #include "shim/start.h"
 #include "shim/text.h"
 #include "shim/trace.h"
+#include "shim/turn.h"
 #include "shim/upgrade.h"
 #include "shim/wait.h"
 
@@ -85,7 +86,8 @@ static int choose(struct attempt *attempt, int fd, enum choice *ret, int *ret_ow
     if (attempt->exclusive && upgrade_was_lost(attempt->id)) {
         *ret = CHOICE_STALE;
     } else if (mode == MODE_UPGRADING) {
-        *ret = CHOICE_LATER;
+        /* In a handler that has interrupted the upgrade, later would be never. */
+        *ret = table_is_own_transit(*ret_word) ? CHOICE_STALE : CHOICE_LATER;
     } else if (mode == MODE_SHARED || mode == MODE_EXCLUSIVE) {
         *ret = CHOICE_JOIN;
         bool more = mode == MODE_SHARED && attempt->exclusive;
@@ -136,7 +138,6 @@ bool hold_settle(int twin, struct sidecar_id id, bool exclusive) {
     return !second;
 }
 
-/* Our own description has the lock. */
 static int settle(struct attempt *attempt) {
     if (hold_settle(attempt->twin, attempt->id, attempt->exclusive)) {
         return ROUND_DONE;
@@ -180,13 +181,39 @@ static int find_program_lock(const struct attempt *attempt) {
     return -1;
 }
 
+/* Our own description has the lock. */
+static int settle_if_current(struct attempt *attempt) {
+    struct target *target = attempt->target;
+    int r =
+        sidecar_is_current(target->where.directory, target->sidecar, attempt->twin, attempt->id);
+    if (r <= 0) {
+        give_up(attempt);
+        return r;
+    }
+    return settle(attempt);
+}
+
+/* Signals blocked: a handler in between that opens the same file would wait for
+ * what its own thread has, and nobody can see yet. */
+static int lock_at_once(struct attempt *attempt) {
+    signal_set before = signals_mask(SIGNALS_ALL);
+    int r = sys_flock(attempt->twin, operation(attempt) | LOCK_NB);
+    if (r == 0 && !attempt->exclusive && turn_of_writer(attempt->twin) != 0) {
+        (void)signals_mask(before);
+        r = wait_for_turn(attempt->target, attempt->twin, attempt->until);
+        before = signals_mask(SIGNALS_ALL);
+        r = r > 0 ? sys_flock(attempt->twin, operation(attempt) | LOCK_NB) : r;
+    }
+    if (r == 0) {
+        r = settle_if_current(attempt);
+    }
+    (void)signals_mask(before);
+    return r;
+}
+
 /* Locks our own, new descriptor of the sidecar. */
 static int lock(struct attempt *attempt) {
-    int r = sys_flock(attempt->twin, operation(attempt) | LOCK_NB);
-    if (r == 0 && !attempt->exclusive &&
-        (r = wait_for_turn(attempt->target, attempt->twin, attempt->until)) > 0) {
-        r = sys_flock(attempt->twin, operation(attempt) | LOCK_NB);
-    }
+    int r = lock_at_once(attempt);
     if (r == -EWOULDBLOCK) {
         int ours = find_program_lock(attempt);
         if (ours >= 0) {
@@ -205,17 +232,9 @@ static int lock(struct attempt *attempt) {
             give_up(attempt);
             return r == WAITED_PASS ? ROUND_DONE : ROUND_AGAIN;
         }
+        r = r < 0 ? r : settle_if_current(attempt); /* signals are held back by now */
     }
-    if (r < 0) {
-        return r;
-    }
-    struct target *target = attempt->target;
-    r = sidecar_is_current(target->where.directory, target->sidecar, attempt->twin, attempt->id);
-    if (r <= 0) {
-        give_up(attempt);
-        return r;
-    }
-    return settle(attempt);
+    return r;
 }
 
 static int open_sidecar(struct attempt *attempt, int *ret_fd) {

@@ -158,8 +158,16 @@ static int open_at(const struct opening *opening, struct place *place, bool excl
         return OPENING_LOOK;
     }
     int fd = OPENING_LOOK;
-    if (sys_flock(twin, (exclusive ? LOCK_EX : LOCK_SH) | LOCK_NB) == 0 &&
-        (!place->anchored || is_current(place, twin, id)) && hold_settle(twin, id, exclusive)) {
+    signal_set before = signals_mask(SIGNALS_ALL); /* see hold.c */
+    bool locked = sys_flock(twin, (exclusive ? LOCK_EX : LOCK_SH) | LOCK_NB) == 0 &&
+                  (!place->anchored || is_current(place, twin, id)) &&
+                  hold_settle(twin, id, exclusive);
+    if (!locked) {
+        hold_drop(twin);
+        twin = -1;
+    }
+    (void)signals_mask(before);
+    if (locked) {
         hidden_set_inherit(twin, inherit);
         fd = open_data(opening, place);
     }

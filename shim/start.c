@@ -45,8 +45,16 @@ static bool load(int faults) {
     return !start_config.off && some_rule_locks();
 }
 
+/* Whether all that we depend on is initialised. */
+static bool libc_is_ready;
+
+/* Before libc is (a library with -z initfirst opens a file) there is no
+ * environment, so no rules can be read yet. */
 void start_now(void) {
     int expected = START_NOT_YET;
+    if (!environ && !libc_is_ready) {
+        return;
+    }
     if (!atomic_compare_exchange_strong(&start_state, &expected, START_UNDER_WAY)) {
         return; /* we are inside it: what is opened now is libc's own business */
     }
@@ -67,5 +75,6 @@ void start_now(void) {
 }
 
 __attribute__((constructor)) static void start(void) {
+    libc_is_ready = true;
     (void)shim_is_active();
 }

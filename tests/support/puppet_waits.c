@@ -72,14 +72,31 @@ static void *open_in_thread(void *data) {
 }
 
 /* open_thread PATH FLAGS [CANCEL TYPE]: its number. */
-static long start_opener(int state) {
+static long start_opener_on(const pthread_attr_t *attributes, int state) {
     struct opener *opener = &openers[opener_count];
     snprintf(opener->path, sizeof(opener->path), "%s", words[1]);
     opener->flags = (int)number(2);
     opener->type = words[3] ? (int)number(3) : -1;
     opener->state = state;
-    int error = pthread_create(&opener->thread, NULL, open_in_thread, opener);
+    int error = pthread_create(&opener->thread, attributes, open_in_thread, opener);
     return error ? -1 : opener_count++;
+}
+static long start_opener(int state) {
+    return start_opener_on(NULL, state);
+}
+/* open_on_stack SIZE PATH FLAGS: the same on a stack of that size, guard aside. */
+static long do_open_on_stack(void) {
+    pthread_attr_t attributes;
+    pthread_attr_init(&attributes);
+    if (pthread_attr_setstacksize(&attributes, (size_t)number(1)) != 0) {
+        return -1;
+    }
+    for (int i = 1; i < 4; i++) {
+        words[i] = words[i + 1];
+    }
+    long result = start_opener_on(&attributes, PTHREAD_CANCEL_ENABLE);
+    pthread_attr_destroy(&attributes);
+    return result;
 }
 static long do_open_thread(void) {
     return start_opener(PTHREAD_CANCEL_ENABLE);
@@ -152,9 +169,70 @@ static long do_no_pending_signals(void) {
     return setrlimit(RLIMIT_SIGPENDING, &none);
 }
 
+/* handle_by_opening SIGNAL PATH: the handler opens the file, closes it and answers
+ * with -3. */
+static char handler_path[256];
+static volatile sig_atomic_t failures;
+static void open_in_handler(void) {
+    int saved = errno, fd = open(handler_path, O_RDWR);
+    if (fd < 0 || close(fd) < 0) {
+        failures++;
+    }
+    errno = saved;
+}
+static void on_signal_open(int unused) {
+    static const char line[] = "-3 0 signal\n", other[] = "-4 0 the handler cannot open it\n";
+    (void)unused;
+    open_in_handler();
+    const char *answer = failures ? other : line;
+    if (write(501, answer, strlen(answer)) < 0) {
+        _exit(1);
+    }
+}
+static long do_handle_by_opening(void) {
+    struct sigaction action = {.sa_handler = on_signal_open, .sa_flags = SA_RESTART};
+    snprintf(handler_path, sizeof(handler_path), "%s", words[2]);
+    return sigaction((int)number(1), &action, NULL);
+}
+
+/* storm PATH PATH2 COUNT: opens, duplicates and closes the first so often, while
+ * handlers do so with the second. How often something failed. */
+static void on_storm(int unused) {
+    (void)unused;
+    open_in_handler();
+}
+static long do_storm(void) {
+    struct sigaction action = {.sa_handler = on_storm, .sa_flags = SA_RESTART}, before;
+    struct itimerval often = {.it_interval.tv_usec = 200, .it_value.tv_usec = 200};
+    struct itimerval never = {.it_value.tv_usec = 0};
+    snprintf(handler_path, sizeof(handler_path), "%s", words[2]);
+    failures = 0;
+    sigaction(SIGALRM, &action, &before);
+    setitimer(ITIMER_REAL, &often, NULL);
+    long failed = 0;
+    for (long i = 0; i < number(3); i++) {
+        int fd = open(words[1], i % 2 ? O_RDWR : O_RDONLY), copy = i % 3 ? dup(fd) : dup2(fd, 90);
+        failed += fd < 0 || copy < 0 || close(fd) < 0 || close(copy) < 0;
+    }
+    setitimer(ITIMER_REAL, &never, NULL);
+    sigaction(SIGALRM, &before, NULL);
+    return failed + failures;
+}
+
 const struct command wait_commands[] = {
-    COMMAND(open_uncancelled), COMMAND(alarm_open),         COMMAND(jump_open),
-    COMMAND(open_thread),      COMMAND(join_thread),        COMMAND(cancel_thread),
-    COMMAND(thread_close_on),  COMMAND(block_signals),      COMMAND(mask),
-    COMMAND(timers),           COMMAND(no_pending_signals), {NULL, NULL},
+    COMMAND(open_uncancelled),
+    COMMAND(alarm_open),
+    COMMAND(jump_open),
+    COMMAND(open_thread),
+    COMMAND(join_thread),
+    COMMAND(cancel_thread),
+    COMMAND(thread_close_on),
+    COMMAND(block_signals),
+    COMMAND(mask),
+    COMMAND(timers),
+    COMMAND(no_pending_signals),
+    COMMAND(open_on_stack),
+    COMMAND(handle_by_opening),
+    COMMAND(storm),
+    {NULL, NULL},
 };
