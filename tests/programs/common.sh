@@ -1,4 +1,4 @@
-# Sourced by alone.sh and together.sh: where things are, and what to say.
+# Sourced by alone.sh, starters.sh and together.sh: where things are, and what to say.
 #
 # LD_PRELOAD is set for the programs under test alone. Rules have a timeout, so
 # that a program which waits for itself fails instead of hanging.
