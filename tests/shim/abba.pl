@@ -33,8 +33,7 @@ sub start {
         POSIX::dup2(fileno $go_read, 0);
         POSIX::dup2(fileno $ready_write, 1);
         @ENV{'LD_PRELOAD', 'AUTOLOCK_PATTERNS', 'AUTOLOCK_LOG'} = ($library, '*.csv', 'log');
-        exec 'timeout', '-k', '1', '100', @command;
-        POSIX::_exit(127);
+        exec 'timeout', '-k', '1', '100', @command or POSIX::_exit(127);
     }
     return {pid => $pid, go => $go_write, ready => $ready_read};
 }
