@@ -2,17 +2,29 @@
  * flock, for programs that lock a sidecar themselves (contract O4): whoever
  * holds the file through us has it already, and whoever has locked the sidecar
  * may open the file.
+ *
+ * Threads and children share such a hold, but a lock of their own each takes to
+ * keep the others out. So a descriptor that joins our hold takes a record lock of
+ * its description besides (range_lock.h), as far as it may (not where it can only be
+ * read), and so does one whom a sleeping ancestor lets pass; and one that the program has locked
+ * without us keeps out, as ever, whatever other descriptor is locked.
+ *
+ * Our shared hold would keep an exclusive lock of the program's out for ever. Who
+ * locks for himself needs no help: the shared hold ends.
  */
 #include <errno.h>
+#include <stdatomic.h>
 #include <string.h>
 #include <sys/file.h>
 
 #include "lib/clock.h"
+#include "lib/flock_wait.h"
 #include "shim/doing.h"
 #include "shim/failure.h"
 #include "shim/gate.h"
 #include "shim/hidden.h"
 #include "shim/hold.h"
+#include "shim/range_lock.h"
 #include "shim/real.h"
 #include "shim/reference.h"
 #include "shim/scratch.h"
@@ -31,20 +43,97 @@ static bool identify(int fd, struct sidecar_id *ret) {
     return true;
 }
 
-/* Gives the program's descriptor a reference of the hold that we have. */
-static bool join_own_hold(int fd, struct sidecar_id id, int operation) {
+/* Whether another descriptor of the program has the sidecar locked by itself. */
+static bool program_has_it(int except, struct sidecar_id id) {
+    for (int fd = table_previous(TABLE_PROGRAM, TABLE_NOBODY); fd >= 0;
+         fd = table_previous(TABLE_PROGRAM, fd)) {
+        table_word word = table_get(fd);
+        struct sidecar_id other;
+        if (fd != except && table_is_locked(word) && table_id(fd, word, &other) &&
+            sidecar_same(id, other)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Whether there may be something to take back when the program unlocks. */
+static atomic_bool any_kept_out;
+
+/* What keeps those who have joined the same hold from one another. Waits as
+ * flock(2) does. 0, -EWOULDBLOCK or -EINTR. */
+static int keep_others_out(int fd, int operation) {
+    struct flock64 range;
+    short type = operation & LOCK_EX ? F_WRLCK : F_RDLCK;
+    int command = operation & LOCK_NB ? F_OFD_SETLK : F_OFD_SETLKW;
+    atomic_store_explicit(&any_kept_out, true, memory_order_relaxed);
+    int r = flock_wait_is_remote(fd) ? 0 : range_lock(fd, command, type, RANGE_SIBLINGS, 1, &range);
+    return r == -EAGAIN || r == -EACCES ? -EWOULDBLOCK : r == -EINTR ? r : 0;
+}
+
+static void let_others_in(int fd) {
+    struct flock64 range;
+    (void)range_lock(fd, F_OFD_SETLK, F_UNLCK, RANGE_SIBLINGS, 1, &range);
+}
+
+enum joining { JOINED, JOINS_NOT };
+
+/* Gives the program's descriptor a reference of the hold that we have. An enum
+ * joining, or a negative errno value. */
+static int join_own_hold(int fd, struct sidecar_id id, int operation) {
     table_word word;
     int own = hidden_find(id, -1, &word);
-    if (own < 0 || !table_is_locked(word) ||
-        (operation == LOCK_EX && table_mode(word) != MODE_EXCLUSIVE)) {
-        return false;
+    if (own < 0 || !table_is_locked(word) || program_has_it(fd, id) ||
+        (operation & LOCK_EX && table_mode(word) != MODE_EXCLUSIVE)) {
+        return JOINS_NOT;
     }
-    int twin = hidden_copy(own, word, table_mode(word), id);
+    int r = keep_others_out(fd, operation);
+    if (r < 0) {
+        return r;
+    }
+    own = hidden_find(id, -1, &word); /* that may have taken its time */
+    int twin =
+        own < 0 || !table_is_locked(word) ? -1 : hidden_copy(own, word, table_mode(word), id);
     if (twin < 0) {
-        return false;
+        let_others_in(fd);
+        return JOINS_NOT;
     }
     reference_set(fd, twin, false);
-    return true;
+    return JOINED;
+}
+
+/* The shared hold that we have, and the program not by itself; -1 for none. */
+static int find_shared(struct sidecar_id id) {
+    table_word word;
+    int own = hidden_find(id, -1, &word);
+    return own >= 0 && table_mode(word) == MODE_SHARED && !program_has_it(-1, id) ? own : -1;
+}
+
+/* For all who share it: a child may have it from its parent. */
+static void end_shared(int own, struct sidecar_id id) {
+    (void)sys_flock(own, LOCK_UN);
+    for (int hidden = table_previous(TABLE_HIDDEN, TABLE_NOBODY); hidden >= 0;
+         hidden = table_previous(TABLE_HIDDEN, hidden)) {
+        table_word word = table_get(hidden);
+        struct sidecar_id other;
+        int served = table_serves(word);
+        if (served >= 0 && table_id(hidden, word, &other) && sidecar_same(id, other)) {
+            reference_drop(served, table_get(served));
+        }
+    }
+}
+
+/* An exclusive lock met our own shared one, and perhaps others'. -1 and errno as
+ * flock(2): at least ours is out of the way then, or it is not to wait for any. */
+static int lock_without_shared(int fd, int operation, int own, struct sidecar_id id) {
+    (void)sys_flock(own, LOCK_UN);
+    int result = real.flock(fd, LOCK_EX | LOCK_NB);
+    if (result < 0 && operation & LOCK_NB) {
+        (void)sys_flock(own, LOCK_SH | LOCK_NB);
+    } else {
+        end_shared(own, id);
+    }
+    return result;
 }
 
 /* The program has locked it itself. What has a twin keeps that: it is a data
@@ -105,6 +194,56 @@ static int wait_for_sidecar(int fd, struct sidecar_id id, int operation) {
     return r;
 }
 
+/* PASSED: it has it, or need not have it; ASK: only the kernel can tell. */
+enum outcome { PASSED, LOCKED, ASK };
+
+/* An enum outcome, or a negative errno value. */
+static int wait_and_see(int fd, int operation, struct sidecar_id id) {
+    int r, waited = wait_for_sidecar(fd, id, operation & ~LOCK_NB);
+    switch (waited) {
+    case WAITED_LOCKED:
+        return LOCKED;
+    case WAITED_PASS: /* and others, it may be */
+        r = keep_others_out(fd, operation);
+        return r < 0 ? r : PASSED;
+    case WAITED_OURS:
+        /* What it has itself, by a descriptor that it was given, it would wait for
+         * for ever, unless another thread gives that up. */
+        return gate_has_threads() ? ASK : PASSED;
+    case WAITED_JOIN:
+        r = join_own_hold(fd, id, operation);
+        return r < 0 ? r : r == JOINED ? PASSED : ASK;
+    default:
+        return waited == -EINTR || waited == -EDEADLK ? waited : ASK;
+    }
+}
+
+/* As real.flock, but not for ever where that would be one's own fault. */
+static int lock(int fd, int operation, struct sidecar_id id) {
+    int kind = operation & ~LOCK_NB, own;
+    table_word word = table_get(fd);
+    int result = real.flock(fd, kind | LOCK_NB);
+    if (result < 0 && errno == EWOULDBLOCK && kind == LOCK_EX && (own = find_shared(id)) >= 0) {
+        result = lock_without_shared(fd, operation, own, id);
+        word = table_get(fd);
+    }
+    if (result < 0 && errno == EWOULDBLOCK && !(operation & LOCK_NB)) {
+        int outcome = wait_and_see(fd, operation, id);
+        if (outcome == PASSED) {
+            return 0;
+        }
+        if (outcome < 0) {
+            errno = -outcome;
+            return -1;
+        }
+        result = outcome == LOCKED ? 0 : real.flock(fd, operation);
+    }
+    if (result == 0) {
+        remember(fd, word, id, kind);
+    }
+    return result;
+}
+
 int wrap_flock(int fd, int operation) {
     int kind = operation & ~LOCK_NB;
     table_word word = table_get(fd);
@@ -117,36 +256,24 @@ int wrap_flock(int fd, int operation) {
         if (result == 0 && table_kind(word) != TABLE_NONE) {
             unlocked(fd, word);
         }
+        if (result == 0 && atomic_load_explicit(&any_kept_out, memory_order_relaxed)) {
+            let_others_in(fd);
+        }
         return result;
     }
     if ((kind != LOCK_EX && kind != LOCK_SH) || !identify(fd, &id)) {
         return real.flock(fd, operation);
     }
-    if (table_kind(word) != TABLE_PROGRAM && join_own_hold(fd, id, kind)) {
-        return 0;
+    int saved = errno, joined = JOINS_NOT;
+    if (table_kind(word) != TABLE_PROGRAM) {
+        joined = join_own_hold(fd, id, operation);
     }
-    int saved = errno;
-    int result = real.flock(fd, kind | LOCK_NB);
-    if (result < 0 && errno == EWOULDBLOCK && !(operation & LOCK_NB)) {
-        int waited = wait_for_sidecar(fd, id, kind);
-        /* What it has itself, by a descriptor that it was given, it would wait for
-         * for ever, unless another thread gives that up. */
-        if (waited == WAITED_PASS || (waited == WAITED_OURS && !gate_has_threads())) {
-            errno = saved;
-            return 0;
-        }
-        errno = saved;
-        if (waited == WAITED_JOIN && join_own_hold(fd, id, kind)) {
-            return 0;
-        }
-        if (waited == -EINTR || waited == -EDEADLK) {
-            errno = -waited;
-            return -1;
-        }
-        result = waited == WAITED_LOCKED ? 0 : real.flock(fd, operation);
+    if (joined < 0) {
+        errno = -joined;
+        return -1;
     }
+    int result = joined == JOINED ? 0 : lock(fd, operation, id);
     if (result == 0) {
-        remember(fd, word, id, kind);
         errno = saved;
     }
     return result;

@@ -5,7 +5,6 @@
 
 #include "lib/backoff.h"
 #include "lib/sidecar.h"
-#include "shim/belongs.h"
 #include "shim/cancelling.h"
 #include "shim/doing.h"
 #include "shim/failure.h"
@@ -15,6 +14,7 @@
 #include "shim/observe.h"
 #include "shim/record.h"
 #include "shim/reference.h"
+#include "shim/sibling.h"
 #include "shim/start.h"
 #include "shim/text.h"
 #include "shim/trace.h"
@@ -211,6 +211,19 @@ static int lock_at_once(struct attempt *attempt) {
     return r;
 }
 
+/* An ancestor lets us in, and others too, it may be. Returns as wait_for_lock. */
+static int pass_with_siblings(const struct attempt *attempt) {
+    int r = sibling_take_turn(attempt->target, attempt->twin, attempt->until);
+    switch (r) {
+    case SIBLING_HAS_IT:
+        return WAITED_LOCKED;
+    case SIBLING_PASSES:
+        return WAITED_PASS;
+    default:
+        return r < 0 ? r : WAITED_JOIN; /* the whole once more */
+    }
+}
+
 /* Locks our own, new descriptor of the sidecar. */
 static int lock(struct attempt *attempt) {
     int r = lock_at_once(attempt);
@@ -227,6 +240,9 @@ static int lock(struct attempt *attempt) {
                           attempt->until, &ours);
         if (r == WAITED_OURS) {
             return share_program_lock(attempt, ours);
+        }
+        if (r == WAITED_PASS && attempt->exclusive) {
+            r = pass_with_siblings(attempt);
         }
         if (r == WAITED_JOIN || r == WAITED_PASS) {
             give_up(attempt);
@@ -358,40 +374,5 @@ void hold_kept(int kept, bool succeeded) {
         hidden_mark(kept, TABLE_KEPT);
     } else {
         hold_drop(kept);
-    }
-}
-
-/* Whether what it served is closed, or about to be: a thread that is not here
- * was closing it. */
-static bool is_gone(int hidden, int fd) {
-    table_word word = table_get(fd);
-    if (table_kind(word) != TABLE_DATA || table_other(word) != hidden) {
-        return true;
-    }
-    return table_mode(word) == MODE_CLOSING && belongs(hidden, fd) == BELONGS_NOT;
-}
-
-/* Of other threads, or not to be had by more than one process. */
-static bool is_to_be_dropped(int fd, table_word word, bool had_others) {
-    int served = table_serves(word);
-    if (had_others && (served >= 0 ? is_gone(fd, served)
-                                   : table_is_transit(word) && !table_is_own_transit(word))) {
-        return true;
-    }
-    return hidden_inherit(fd) == INHERIT_NONE;
-}
-
-void hold_after_fork(bool had_others) {
-    record_after_fork();
-    for (int fd = table_previous(TABLE_HIDDEN, TABLE_NOBODY); fd >= 0;
-         fd = table_previous(TABLE_HIDDEN, fd)) {
-        table_word word = table_get(fd);
-        if (is_to_be_dropped(fd, word, had_others)) {
-            int served = table_serves(word);
-            if (served >= 0) {
-                reference_drop(served, table_get(served));
-            }
-            hidden_close_orphan(fd);
-        }
     }
 }

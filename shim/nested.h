@@ -52,6 +52,10 @@ enum nested_answer {
 /* `exclusive`: what we want; a shared lock of our own does not answer that. */
 enum nested_answer nested_look(struct nested *nested, bool exclusive, int *ret_fd);
 
+/* Whether an ancestor that has it locked waits at this moment, as far as one look can
+ * tell. */
+bool nested_waits_still(const struct lock_key *key);
+
 /* Whether this process or an ancestor has it locked at all, through a descriptor that
  * is not ours. */
 bool nested_is_in_family(const struct lock_key *key);

@@ -53,10 +53,23 @@ bool proclocks_key(int fd, struct lock_key *ret) {
     return true;
 }
 
+struct lock_key proclocks_range_key(const struct lock_key *file, int64_t start) {
+    struct lock_key key = *file;
+    struct text text = {.start = key.text, .size = sizeof(key.text), .length = strlen(key.text)};
+    text_put(&text, " ");
+    text_put_number(&text, (uint64_t)start, 10);
+    return key;
+}
+
 /* "1: FLOCK  ADVISORY  WRITE 4242 fe:00:1234 0 EOF"; waiters have "->" after the
- * number, a line in fdinfo has "lock:" in front. */
+ * number, a line in fdinfo has "lock:" in front. OFDLCK: a record lock of an open
+ * file description; what follows the file is its first byte. */
 static bool parse(const char *line, struct lock_line *ret) {
     const char *kind = strstr(line, " FLOCK ");
+    ret->range = !kind;
+    if (ret->range) {
+        kind = strstr(line, " OFDLCK ");
+    }
     if (!kind) {
         return false;
     }
@@ -72,6 +85,9 @@ static bool parse(const char *line, struct lock_line *ret) {
     ret->pid = (pid_t)strtol(way, &end, 10);
     end += strspn(end, " ");
     size_t length = strcspn(end, " ");
+    if (ret->range && end[length]) {
+        length += 1 + strcspn(end + length + 1, " ");
+    }
     if (length == 0 || length >= sizeof(ret->key.text)) {
         return false;
     }
@@ -88,7 +104,7 @@ struct visit {
 static bool visit_line(const char *line, void *data) {
     const struct visit *visit = data;
     struct lock_line lock;
-    return parse(line, &lock) && visit->visit(&lock, visit->data);
+    return parse(line, &lock) && !lock.range && visit->visit(&lock, visit->data);
 }
 
 int proclocks_each(lock_visitor *visit, void *data) {

@@ -14,11 +14,13 @@
 #define AUTOLOCK_PROCLOCKS_H
 
 #include <stdbool.h>
+#include <stdint.h>
 #include <sys/types.h>
 
-/* How the kernel names a file in its lists of locks: "fe:00:1234". */
+/* How the kernel names a file in its lists of locks, "fe:00:1234"; or a record lock of
+ * an open file description on it, by the first byte: "fe:00:1234 4096". */
 struct lock_key {
-    char text[40];
+    char text[56];
 };
 
 bool lock_key_same(const struct lock_key *a, const struct lock_key *b);
@@ -27,10 +29,14 @@ bool lock_key_same(const struct lock_key *a, const struct lock_key *b);
  * always the one of stat(2) (overlayfs, btrfs). */
 bool proclocks_key(int fd, struct lock_key *ret);
 
-/* One flock. */
+/* Of a file's key that of such a record lock. */
+struct lock_key proclocks_range_key(const struct lock_key *file, int64_t start);
+
+/* One flock, or (in fdinfo alone) record lock of an open file description. */
 struct lock_line {
     bool waits; /* for it, in the queue */
     bool exclusive;
+    bool range;
     pid_t pid; /* who called flock */
     struct lock_key key;
 };

@@ -7,28 +7,16 @@
 
 #include "lib/clock.h"
 #include "lib/flock_wait.h"
+#include "shim/range_lock.h"
 
-/* No file is that long; a byte a millisecond is room for 34 years of uptime. */
-#define MARKS (INT64_C(1) << 61)
+/* A byte a millisecond is room for 34 years of uptime. */
+#define MARKS RANGE_MARKS
 #define MARKS_LENGTH (INT64_C(1) << 40)
 
 #define FIRST_PAUSE (8 * CLOCK_MILLISECOND)
 #define LONGEST_PAUSE (60 * CLOCK_SECOND)
 
 #define RECENT 5 /* seconds; a mark is set again every second */
-
-#ifdef SYS_fcntl64
-#define SYS_RECORD_LOCK SYS_fcntl64
-#else
-#define SYS_RECORD_LOCK SYS_fcntl
-#endif
-
-static int record_lock(int fd, int command, short type, int64_t start, int64_t length,
-                       struct flock64 *ret) {
-    *ret = (struct flock64){
-        .l_type = type, .l_whence = SEEK_SET, .l_start = start, .l_len = length, .l_pid = 0};
-    return (int)SYS_CALL(SYS_RECORD_LOCK, fd, command, ret, 0, 0, 0);
-}
 
 /* A read lock, since the sidecar may be open for reading only. */
 void turn_mark(int fd, uint64_t began) {
@@ -38,12 +26,12 @@ void turn_mark(int fd, uint64_t began) {
         return;
     }
     turn_unmark(fd);
-    (void)record_lock(fd, F_OFD_SETLK, F_RDLCK, at, 1, &range);
+    (void)range_lock(fd, F_OFD_SETLK, F_RDLCK, at, 1, &range);
 }
 
 void turn_unmark(int fd) {
     struct flock64 range;
-    (void)record_lock(fd, F_OFD_SETLK, F_UNLCK, MARKS, MARKS_LENGTH, &range);
+    (void)range_lock(fd, F_OFD_SETLK, F_UNLCK, MARKS, MARKS_LENGTH, &range);
 }
 
 /* Mostly the time is long past, and it is enough to know that it was so before. */
@@ -63,7 +51,7 @@ uint64_t turn_of_writer(int fd) {
     struct flock64 range;
     struct sys_stat sidecar;
     if (sys_fstat(fd, &sidecar) < 0 || !turn_may_be_marked(&sidecar) ||
-        record_lock(fd, F_OFD_GETLK, F_WRLCK, MARKS, MARKS_LENGTH, &range) < 0 ||
+        range_lock(fd, F_OFD_GETLK, F_WRLCK, MARKS, MARKS_LENGTH, &range) < 0 ||
         range.l_type != F_RDLCK || range.l_start < MARKS) {
         return 0;
     }

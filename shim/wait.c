@@ -103,6 +103,12 @@ static int look_for_circle(struct wait *wait) {
     text_put(&who, "deadlock: ");
     switch (circle_look(&wait->circle, &wait->nested.key, &who)) {
     case CIRCLE_CLOSED:
+        /* An ancestor in it waits for its children, and wakes too often to be called
+         * quiet. */
+        if (target->rule->options.nested == NESTED_PASS && nested_is_in_family(&wait->nested.key)) {
+            put_why(target, "an ancestor has it and waits for this process (nested=pass)");
+            return WAITED_PASS;
+        }
         return -EDEADLK;
     case CIRCLE_DOUBT:
         telling_doubt(&wait->telling, target, target->why + strlen("deadlock: "));

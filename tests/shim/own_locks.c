@@ -1,0 +1,143 @@
+/* Several who lock the sidecar themselves, or are let in together, still take turns
+ * (contract O4, W2): threads, children, jobs of a shell. */
+#include <criterion/criterion.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "tests/support/harness.h"
+
+/* Adds one to the number in a.csv, which stays open for 0.1 s in between. */
+static const char slow[] = "open(my $f, '+<', 'a.csv') or die; my $n = <$f>;\n"
+                           "select(undef, undef, undef, 0.1);\n"
+                           "seek($f, 0, 0); print $f $n + 1, \"\\n\"; close $f;\n";
+
+/* The same by a descriptor of the sidecar of its own for each time. */
+static const char work[] = "import fcntl, os, threading, time\n"
+                           "def add():\n"
+                           "    l = os.open('a.csv.lock', os.O_RDWR | os.O_CREAT, 0o644)\n"
+                           "    fcntl.flock(l, fcntl.LOCK_EX)\n"
+                           "    with open('a.csv', 'r+') as f:\n"
+                           "        n = int(f.read()); time.sleep(0.002)\n"
+                           "        f.seek(0); f.write(str(n + 1))\n"
+                           "    os.close(l)\n"
+                           "def work():\n"
+                           "    for i in range(10): add()\n";
+
+static void begin(void) {
+    scenario_begin();
+    put_file("a.csv", "0\n");
+    put_file("slow.pl", slow);
+    put_file("work.py", work);
+}
+
+TestSuite(own_locks, .init = begin, .fini = scenario_end, .timeout = 180);
+
+#define PYTHON "timeout 60 /usr/bin/python3 "
+
+static void counts_to(const char *expected, const char *command) {
+    cr_expect_eq(run_shell("*.csv", command), 0, "%s", command);
+    char content[20];
+    snprintf(content, sizeof(content), "%s", file_content("a.csv"));
+    content[strcspn(content, "\n")] = '\0';
+    cr_expect_str_eq(content, expected, "%s: %s", command, content);
+}
+
+Test(own_locks, threads) {
+    put_file("t.py", "from work import *\n"
+                     "ts = [threading.Thread(target=work) for i in range(4)]\n"
+                     "[t.start() for t in ts]; [t.join() for t in ts]\n");
+    counts_to("40", PYTHON "t.py");
+}
+
+Test(own_locks, threads_while_another_has_the_file_open) {
+    put_file("t.py", "from work import *\n"
+                     "keep = open('a.csv', 'r+')\n"
+                     "ts = [threading.Thread(target=work) for i in range(4)]\n"
+                     "[t.start() for t in ts]; [t.join() for t in ts]\n");
+    counts_to("40", PYTHON "t.py");
+    cr_expect_eq(lock_state("a.csv"), FREE);
+}
+
+Test(own_locks, children_of_a_reader) {
+    put_file("c.py", "from work import *\n"
+                     "keep = open('a.csv')\n"
+                     "pids = []\n"
+                     "for i in range(4):\n"
+                     "    pids.append(os.fork())\n"
+                     "    if pids[-1] == 0:\n"
+                     "        work(); os._exit(0)\n"
+                     "for p in pids:\n"
+                     "    assert os.waitpid(p, 0)[1] == 0\n");
+    counts_to("40", PYTHON "c.py");
+    cr_expect_eq(lock_state("a.csv"), FREE);
+}
+
+/* In either order: what is open for reading does not keep its own lock out. */
+Test(own_locks, a_reader_that_locks) {
+    cr_expect_eq(run_shell("*.csv", "exec 3<a.csv; exec 9>a.csv.lock; flock 9; echo 1 >>a.csv"), 0);
+    cr_expect_str_eq(file_content("a.csv"), "0\n1\n");
+}
+
+Test(own_locks, a_reader_whose_child_locks) {
+    put_file("a.csv", "1\n2\n");
+    cr_expect_eq(run_shell("*.csv", "while read n; do flock a.csv.lock sh -c \"echo $n >>out\"; "
+                                    "done <a.csv"),
+                 0);
+    cr_expect_str_eq(file_content("out"), "1\n2\n");
+}
+
+Test(own_locks, a_lock_that_does_not_wait_leaves_the_reader_its_own) {
+    struct puppet *reader = puppet_start("*.csv", NULL), *other = puppet_start("*.csv", NULL);
+    cr_assert_eq(puppet_call(reader, "open a.csv 0"), 3);
+    cr_assert_eq(puppet_call(other, "open a.csv 0"), 3);
+    cr_assert_eq(puppet_call(reader, "open a.csv.lock 2"), 4);
+    cr_expect_eq(puppet_call(reader, "flock 4 6"), -1, "LOCK_EX | LOCK_NB");
+    (void)puppet_end(other);
+    cr_expect_eq(lock_state("a.csv"), SHARED);
+    cr_expect_eq(puppet_call(reader, "flock 4 6"), 0);
+    cr_expect_eq(lock_state("a.csv"), EXCLUSIVE);
+    (void)puppet_end(reader);
+}
+
+Test(own_locks, jobs_of_a_shell_that_has_the_file_open) {
+    put_file("count", "0\n");
+    put_file("j.sh", "exec 5>>a.csv\n"
+                     "for i in 1 2 3 4; do\n"
+                     "    ( flock 9; read n <count; sleep 0.1; echo $((n + 1)) >count ) "
+                     "9>a.csv.lock &\n"
+                     "done\n"
+                     "wait\n");
+    cr_expect_eq(run_shell("*.csv", "sh j.sh"), 0);
+    cr_expect_str_eq(file_content("count"), "4\n");
+}
+
+/* All are let in by the holder, which waits for them: one by one. */
+Test(own_locks, children_of_a_holder_that_waits) {
+    put_file("h.py", "import fcntl, os, subprocess\n"
+                     "l = os.open('a.csv.lock', os.O_RDWR | os.O_CREAT, 0o644)\n"
+                     "fcntl.flock(l, fcntl.LOCK_EX)\n"
+                     "ps = [subprocess.Popen(['perl', 'slow.pl']) for i in range(3)]\n"
+                     "assert [p.wait() for p in ps] == [0, 0, 0]\n");
+    counts_to("3", PYTHON "h.py");
+}
+
+/* One that wakes whenever one of them ends is a holder that waits, not a circle. */
+Test(own_locks, a_holder_that_wakes_now_and_then) {
+    put_file("h.py", "import fcntl, os, subprocess\n"
+                     "l = os.open('a.csv.lock', os.O_RDWR | os.O_CREAT, 0o644)\n"
+                     "fcntl.flock(l, fcntl.LOCK_EX)\n"
+                     "sleeps = [subprocess.Popen(['sleep', str(0.3 * i)]) for i in range(1, 5)]\n"
+                     "ps = [subprocess.Popen(['perl', 'slow.pl']) for i in range(2)]\n"
+                     "assert [p.wait() for p in sleeps + ps] == [0] * 6\n");
+    counts_to("2", PYTHON "h.py");
+}
+
+/* Whoever passes below one who has passed. */
+Test(own_locks, a_child_of_a_child_that_waits) {
+    put_file("h.py", "import fcntl, os, subprocess\n"
+                     "l = os.open('a.csv.lock', os.O_RDWR | os.O_CREAT, 0o644)\n"
+                     "fcntl.flock(l, fcntl.LOCK_EX)\n"
+                     "subprocess.run(['sh', '-c', 'exec 5<>a.csv; perl slow.pl; perl slow.pl'], "
+                     "check=True)\n");
+    counts_to("2", PYTHON "h.py");
+}
