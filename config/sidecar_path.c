@@ -12,28 +12,51 @@ static const char *last_component(const char *path) {
     return slash ? slash + 1 : path;
 }
 
-/* Behind `to`, which ends at `at`: the name, as much as fits, and the suffix. */
-static bool put_name(char *to, size_t at, const char *name, char slash) {
-    size_t length = strlen(name);
-    bool fits = length + suffix_length <= NAME_MAX_BYTES;
-    if (!fits) {
-        length = NAME_MAX_BYTES - suffix_length;
+/* What stands for a byte in a name that was a path. */
+static const char *escape(char c) {
+    return c == '/' ? "%" : c == '%' ? "=25" : c == '=' ? "=3D" : NULL;
+}
+
+/* To the end of `to`: the name, as much as fits, and the suffix. */
+static bool put_name(char *to, const char *name, bool is_path) {
+    size_t length = 0;
+    bool fits = true;
+    for (; *name && fits; name++) {
+        const char *escaped = is_path ? escape(*name) : NULL;
+        size_t more = escaped ? strlen(escaped) : 1;
+        fits = length + more + suffix_length <= NAME_MAX_BYTES;
+        if (fits) {
+            memcpy(to + length, escaped ? escaped : name, more);
+            length += more;
+        }
     }
-    for (size_t i = 0; i < length; i++) {
-        to[at + i] = name[i] == '/' ? slash : name[i];
-    }
-    memcpy(to + at + length, suffix, sizeof(suffix));
+    memcpy(to + length, suffix, sizeof(suffix));
     return fits;
 }
 
 bool sidecar_name(const char *path, const char *lockdir, char ret[SIDECAR_NAME_SIZE]) {
     if (!lockdir) {
-        return put_name(ret, 0, last_component(path), '/');
+        return put_name(ret, last_component(path), false);
     }
     size_t length = strlen(lockdir);
     memcpy(ret, lockdir, length);
     ret[length] = '/';
-    return put_name(ret, length + 1, path, '%');
+    return put_name(ret + length + 1, path, true);
+}
+
+static void unescape(char *name) {
+    char *to = name;
+    for (const char *from = name; *from; to++) {
+        bool percent = strncmp(from, "=25", 3) == 0;
+        if (percent || strncmp(from, "=3D", 3) == 0) {
+            *to = percent ? '%' : '=';
+            from += 3;
+        } else {
+            *to = *from == '%' ? '/' : *from;
+            from++;
+        }
+    }
+    *to = '\0';
 }
 
 bool sidecar_owner(char *path, bool in_lockdir) {
@@ -46,9 +69,7 @@ bool sidecar_owner(char *path, bool in_lockdir) {
     path[length - suffix_length] = '\0';
     if (in_lockdir) {
         memmove(path, name, strlen(name) + 1);
-        for (char *p = path; *p; p++) {
-            *p = *p == '%' ? '/' : *p;
-        }
+        unescape(path);
     }
     return true;
 }

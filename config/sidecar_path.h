@@ -1,8 +1,8 @@
 /*
  * What the sidecar of a data file is called: beside it, the same name with
- * ".lock"; in a lockdir=, its whole path with each '/' as '%', as editors name
- * their swap files, and ".lock". Two paths that differ in '%' alone share one
- * there, which costs a wait, not an update.
+ * ".lock"; in a lockdir=, its whole path and ".lock", with each '/' as '%', as
+ * editors name their swap files. So that no two paths share one, a '%' in the path
+ * is "=25" there, and a '=' is "=3D".
  *
  * Pure functions over strings; errno untouched; thread-, fork- and signal-safe.
  */

@@ -29,7 +29,7 @@ for name in libautolock.so libfilelock.so libfilelock.a filelock.pc; do
 done
 pc=$(find "$top" -name filelock.pc -print -quit)
 export PKG_CONFIG_PATH=${pc%/*}
-flags=$(pkg-config --define-variable=prefix="$top" --cflags --libs filelock)
+flags=$(pkg-config --cflags --libs filelock)
 library=$(dirname "$(find "$top" -name libfilelock.so -print -quit)")
 declared=$(grep -o -E '\bfilelock_[a-z_]+\(' "$top/include/filelock.h" | tr -d '(' | sort -u)
 exported() {

@@ -14,6 +14,8 @@ Test(sidecar_path, names) {
     cr_expect_str_eq(name, "a.csv.lock");
     cr_expect(sidecar_name("/srv/a.csv", "/run/locks", name));
     cr_expect_str_eq(name, "/run/locks/%srv%a.csv.lock");
+    cr_expect(sidecar_name("/50%/a=b", "/run", name));
+    cr_expect_str_eq(name, "/run/%50=25%a=3Db.lock");
 }
 
 Test(sidecar_path, the_last_component_is_not_longer_than_a_name_may_be) {
@@ -38,6 +40,7 @@ Test(sidecar_path, owners) {
     } cases[] = {
         {"/srv/a.csv.lock", "/srv/a.csv", NULL},
         {"/run/%srv%a.csv.lock", "/run/%srv%a.csv", "/srv/a.csv"},
+        {"/run/%50=25%a=3Db.lock", "/run/%50=25%a=3Db", "/50%/a=b"},
         {"/srv/.lock", NULL, NULL},
         {"/srv/a.csv", NULL, NULL},
         {".lock", NULL, NULL},
