@@ -47,6 +47,14 @@ int sidecar_open(int dirfd, const char *name, enum sidecar_making making,
                  const struct sys_stat *data, int *ret_fd, struct sidecar_id *ret_id);
 
 /*
+ * root made the sidecar, and the data file has been given to somebody since, or to
+ * more (chown, chmod): without its own owner and mode the sidecar would keep them out
+ * for ever. So root sees to it, at the next open. Only where it is nobody's file
+ * beyond doubt: root's, empty, with one name. fd is a descriptor of it, locked or not.
+ */
+void sidecar_follow(int fd, const struct sys_stat *sidecar, const struct sys_stat *data);
+
+/*
  * Whether the path still leads to what was opened as `fd` and is `id`: to be
  * asked once it is locked. Returns 1, or 0 for "start again", or a negative
  * errno value.

@@ -256,7 +256,11 @@ static int lock(struct attempt *attempt) {
 static int open_sidecar(struct attempt *attempt, int *ret_fd) {
     struct target *target = attempt->target;
     int directory = target->where.directory;
+    struct sys_stat stat;
     int r = sidecar_open(directory, target->sidecar, SIDECAR_NEVER, NULL, ret_fd, &attempt->id);
+    if (r == 0 && target->exists && sys_fstat(*ret_fd, &stat) == 0) {
+        sidecar_follow(*ret_fd, &stat, &target->data);
+    }
     if (r != -ENOENT || target->only_existing) {
         return r;
     }

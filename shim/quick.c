@@ -99,9 +99,8 @@ static bool make_way(struct place *place, int low) {
 /* Opens the sidecar as a hidden descriptor that is known but not locked. -1 for
  * "not so quick": it is not there, this process has it already, or a writer may
  * be waiting for readers to leave. */
-static int open_twin(struct place *place, bool exclusive, struct sidecar_id *ret_id) {
+static int open_twin(struct place *place, bool exclusive, struct sys_stat *ret_stat) {
     struct sys_open_how how = {.flags = SIDECAR_FLAGS, .resolve = SYS_RESOLVE_NO_SYMLINKS};
-    struct sys_stat stat;
     table_word ignored;
     struct gate gate = gate_enter();
     int twin = -1, low = sys_openat2(place->directory, place->sidecar, &how);
@@ -109,11 +108,11 @@ static int open_twin(struct place *place, bool exclusive, struct sidecar_id *ret
         gate_leave(gate);
         return -1;
     }
-    if (sys_fstat(low, &stat) == 0 && S_ISREG(stat.mode) &&
-        (exclusive || !turn_may_be_marked(&stat))) {
-        *ret_id = sidecar_id_of(&stat);
-        if (hidden_find(*ret_id, -1, &ignored) < 0) {
-            twin = hidden_make(low, MODE_WAITING, *ret_id);
+    if (sys_fstat(low, ret_stat) == 0 && S_ISREG(ret_stat->mode) &&
+        (exclusive || !turn_may_be_marked(ret_stat))) {
+        struct sidecar_id id = sidecar_id_of(ret_stat);
+        if (hidden_find(id, -1, &ignored) < 0) {
+            twin = hidden_make(low, MODE_WAITING, id);
         }
     }
     bool made_way = make_way(place, low);
@@ -138,12 +137,13 @@ static bool is_current(const struct place *place, int twin, struct sidecar_id id
 }
 
 /* Ties the two together, if it is a file that is locked. */
-static int bind(const struct opening *opening, int fd, int twin) {
+static int bind(const struct opening *opening, int fd, int twin, const struct sys_stat *sidecar) {
     struct sys_stat stat;
     if (sys_fstat(fd, &stat) < 0 || !S_ISREG(stat.mode)) {
         hold_drop(twin); /* a directory, a device: as if it had not been looked at */
         opening_plain(fd);
     } else {
+        sidecar_follow(twin, sidecar, &stat);
         reference_set(fd, twin, opening->flags & O_CLOEXEC);
         say_number_opened(fd);
     }
@@ -152,11 +152,12 @@ static int bind(const struct opening *opening, int fd, int twin) {
 
 static int open_at(const struct opening *opening, struct place *place, bool exclusive,
                    enum rule_inherit inherit) {
-    struct sidecar_id id;
-    int twin = open_twin(place, exclusive, &id);
+    struct sys_stat sidecar;
+    int twin = open_twin(place, exclusive, &sidecar);
     if (twin < 0) {
         return OPENING_LOOK;
     }
+    struct sidecar_id id = sidecar_id_of(&sidecar);
     int fd = OPENING_LOOK;
     signal_set before = signals_mask(SIGNALS_ALL); /* see hold.c */
     bool locked = sys_flock(twin, (exclusive ? LOCK_EX : LOCK_SH) | LOCK_NB) == 0 &&
@@ -181,7 +182,7 @@ static int open_at(const struct opening *opening, struct place *place, bool excl
         hold_drop(twin);
         return fd;
     }
-    return bind(opening, fd, twin);
+    return bind(opening, fd, twin, &sidecar);
 }
 
 int quick_open(const struct opening *opening, struct target *room, const struct rule *rule,

@@ -60,6 +60,39 @@ static void check_way(const struct way *way, const char *patterns) {
     cr_assert_eq(puppet_end(puppet), 0);
 }
 
+/* root's cron job makes a report under umask 077 and then gives it away: with the
+ * next open the sidecar is the user's as well. */
+Test(opens, the_sidecar_follows_what_root_gives_away) {
+    static const char *const opens[] = {"echo 2 >>a.csv", "cat a.csv >/dev/null",
+                                        "cd .; exec 3<>./../\"${PWD##*/}\"/a.csv"};
+    if (geteuid() != 0) {
+        cr_skip_test("only root can give a file away");
+    }
+    for (size_t i = 0; i < sizeof(opens) / sizeof(opens[0]); i++) {
+        struct stat sidecar;
+        (void)unlink("a.csv.lock");
+        cr_expect_eq(run_shell("*.csv", "umask 077; rm -f a.csv; echo 1 >>a.csv; "
+                                        "chown 65534:65534 a.csv; chmod 644 a.csv"),
+                     0);
+        cr_expect_eq(run_shell("*.csv", opens[i]), 0);
+        cr_assert_eq(stat("a.csv.lock", &sidecar), 0);
+        cr_expect(sidecar.st_uid == 65534 && sidecar.st_gid == 65534, "%s", opens[i]);
+        cr_expect_eq(sidecar.st_mode & 0777, 0666, "%s: %o", opens[i], sidecar.st_mode);
+    }
+    /* What may be somebody's file is left alone. */
+    cr_assert_eq(chown("a.csv.lock", 0, 0), 0);
+    put_file("a.csv.lock", "data");
+    cr_expect_eq(run_shell("*.csv", "cat a.csv >/dev/null"), 0);
+    struct stat sidecar;
+    cr_assert_eq(stat("a.csv.lock", &sidecar), 0);
+    cr_expect_eq(sidecar.st_uid, 0u);
+    cr_assert_eq(truncate("a.csv.lock", 0), 0);
+    cr_assert_eq(link("a.csv.lock", "other name"), 0);
+    cr_expect_eq(run_shell("*.csv", "cat a.csv >/dev/null"), 0);
+    cr_assert_eq(stat("a.csv.lock", &sidecar), 0);
+    cr_expect_eq(sidecar.st_uid, 0u);
+}
+
 Test(opens, every_way_in_locks_and_out_gives_back) {
     for (size_t i = 0; i < sizeof(ways) / sizeof(ways[0]); i++) {
         (void)unlink("a.csv.lock");
