@@ -60,20 +60,20 @@ static bool program_has_it(int except, struct sidecar_id id) {
 /* Whether there may be something to take back when the program unlocks. */
 static atomic_bool any_kept_out;
 
-/* What keeps those who have joined the same hold from one another. Waits as
- * flock(2) does. 0, -EWOULDBLOCK or -EINTR. */
-static int keep_others_out(int fd, int operation) {
+/* What keeps those who have joined the same hold, or are let in together, from one
+ * another. Waits as flock(2) does. 0, -EWOULDBLOCK or -EINTR. */
+static int keep_others_out(int fd, int operation, int64_t byte) {
     struct flock64 range;
     short type = operation & LOCK_EX ? F_WRLCK : F_RDLCK;
     int command = operation & LOCK_NB ? F_OFD_SETLK : F_OFD_SETLKW;
     atomic_store_explicit(&any_kept_out, true, memory_order_relaxed);
-    int r = flock_wait_is_remote(fd) ? 0 : range_lock(fd, command, type, RANGE_SIBLINGS, 1, &range);
+    int r = flock_wait_is_remote(fd) ? 0 : range_lock(fd, command, type, byte, 1, &range);
     return r == -EAGAIN || r == -EACCES ? -EWOULDBLOCK : r == -EINTR ? r : 0;
 }
 
 static void let_others_in(int fd) {
     struct flock64 range;
-    (void)range_lock(fd, F_OFD_SETLK, F_UNLCK, RANGE_SIBLINGS, 1, &range);
+    (void)range_lock(fd, F_OFD_SETLK, F_UNLCK, RANGE_JOINED, 2, &range);
 }
 
 enum joining { JOINED, JOINS_NOT };
@@ -87,7 +87,7 @@ static int join_own_hold(int fd, struct sidecar_id id, int operation) {
         (operation & LOCK_EX && table_mode(word) != MODE_EXCLUSIVE)) {
         return JOINS_NOT;
     }
-    int r = keep_others_out(fd, operation);
+    int r = keep_others_out(fd, operation, RANGE_JOINED);
     if (r < 0) {
         return r;
     }
@@ -204,7 +204,7 @@ static int wait_and_see(int fd, int operation, struct sidecar_id id) {
     case WAITED_LOCKED:
         return LOCKED;
     case WAITED_PASS: /* and others, it may be */
-        r = keep_others_out(fd, operation);
+        r = keep_others_out(fd, operation, RANGE_SIBLINGS);
         return r < 0 ? r : PASSED;
     case WAITED_OURS:
         /* What it has itself, by a descriptor that it was given, it would wait for

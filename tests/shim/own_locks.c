@@ -132,6 +132,20 @@ Test(own_locks, a_holder_that_wakes_now_and_then) {
     counts_to("2", PYTHON "h.py");
 }
 
+/* Who is let in, and then locks the sidecar as well, or the other way round. */
+Test(own_locks, one_who_is_let_in_and_locks) {
+    put_file("w.py", "import fcntl, os\n"
+                     "f = open('a.csv', 'a')\n"
+                     "l = os.open('a.csv.lock', os.O_RDWR)\n"
+                     "fcntl.flock(l, fcntl.LOCK_EX | fcntl.LOCK_NB)\n"
+                     "f.write('1\\n'); f.close(); os.close(l)\n"
+                     "l = os.open('a.csv.lock', os.O_RDWR)\n"
+                     "fcntl.flock(l, fcntl.LOCK_EX)\n"
+                     "open('a.csv', 'a').write('2\\n')\n");
+    cr_expect_eq(run_shell("*.csv", "exec 5>>a.csv; " PYTHON "w.py"), 0);
+    cr_expect_str_eq(file_content("a.csv"), "0\n1\n2\n");
+}
+
 /* Whoever passes below one who has passed. */
 Test(own_locks, a_child_of_a_child_that_waits) {
     put_file("h.py", "import fcntl, os, subprocess\n"
