@@ -29,3 +29,10 @@ int backoff_sleep(uint64_t *pause, uint64_t until, signal_set blocked) {
     }
     return 0;
 }
+
+int backoff_again(uint64_t *pause, uint64_t until, signal_set blocked) {
+    if (*pause >= 4 * BACKOFF_FIRST) {
+        *pause = 0;
+    }
+    return backoff_sleep(pause, until, blocked);
+}

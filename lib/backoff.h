@@ -20,4 +20,8 @@
  */
 int backoff_sleep(uint64_t *pause, uint64_t until, signal_set blocked);
 
+/* The same with pauses of 1, 2 and 4 ms in turn: for who has to come at another moment
+ * than before. */
+int backoff_again(uint64_t *pause, uint64_t until, signal_set blocked);
+
 #endif

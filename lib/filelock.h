@@ -102,7 +102,7 @@ void filelock_set_timeout(struct filelock *lock, uint64_t timeout);
  *   -EDEADLK    this thread holds it through another object (its acquires there
  *               are not all undone), or the caller holds it shared
  *   -EINTR      a signal handler without SA_RESTART ran
- *   -ESTALE     the file was replaced under us again and again
+ *   -ESTALE     FILELOCK_ONCE alone: the file was replaced under us again and again
  *   -ENXIO      the path is not a regular file (-EISDIR: a directory,
  *               -ELOOP: a symbolic link)
  *   -EACCES     neither reading nor writing the lock file is allowed, or making

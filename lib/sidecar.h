@@ -61,8 +61,15 @@ void sidecar_follow(int fd, const struct sys_stat *sidecar, const struct sys_sta
  */
 int sidecar_is_current(int dirfd, const char *name, int fd, struct sidecar_id id);
 
-/* How often to start again before giving up with -ESTALE: each time somebody
- * has really replaced it, so this is generous. */
+/*
+ * How often to start again at once when somebody has replaced it. Whoever is woken by
+ * one who unlinks it at each release, and takes it again, comes too late each time: so
+ * there is a pause before each further attempt, after which he comes at another moment,
+ * for as long as the caller waits.
+ */
+#define SIDECAR_AT_ONCE 50
+
+/* How often in all, where the caller does not wait: then -ESTALE. */
 #define SIDECAR_ATTEMPTS 1000
 
 #endif

@@ -59,16 +59,20 @@ static void close_file(const struct taking *taking) {
 
 /* From the first wait on no signal comes but in the queue: one that has to end the
  * wait is not lost between two rounds. */
+static void hold_signals(struct taking *taking) {
+    if (!taking->has_waited) {
+        taking->blocked = signals_mask(SIGNALS_ALL);
+        taking->has_waited = true;
+    }
+}
+
 static int wait_in_queue(struct taking *taking, int operation) {
     uint64_t until = take_until(taking);
     if (until == 0) {
         return -ETIMEDOUT;
     }
     unsigned flags = taking->has_waited ? FLOCK_WAIT_AGAIN : 0;
-    if (!taking->has_waited) {
-        taking->blocked = signals_mask(SIGNALS_ALL);
-        taking->has_waited = true;
-    }
+    hold_signals(taking);
     return flock_wait_blocked(taking->hold->fd, operation, until, flags, taking->blocked,
                               &taking->wait);
 }
@@ -108,10 +112,23 @@ static int flock_round(struct taking *taking) {
     return r;
 }
 
+/* The file has been replaced for the `times`th time. 0: once more. */
+static int after_replacement(struct taking *taking, int times, uint64_t *pause) {
+    uint64_t until = take_until(taking);
+    if (until == 0) {
+        return times < SIDECAR_ATTEMPTS ? 0 : -ESTALE;
+    }
+    if (times < SIDECAR_AT_ONCE) {
+        return 0;
+    }
+    hold_signals(taking);
+    return backoff_again(pause, until, taking->blocked);
+}
+
 static int flock_rounds(struct taking *taking) {
-    uint64_t process = process_token();
+    uint64_t process = process_token(), pause = 0;
     int replaced = 0;
-    while (replaced < SIDECAR_ATTEMPTS) {
+    for (;;) {
         int r = flock_round(taking);
         if (process_token() != process) {
             close_file(taking); /* our parent's lock */
@@ -120,9 +137,14 @@ static int flock_rounds(struct taking *taking) {
         if (r < 0 || r == HOLDS_COUNTS) {
             return r;
         }
-        replaced += r == HOLDS_REPLACED;
+        if (r == HOLDS_REPLACED) {
+            replaced += replaced < SIDECAR_ATTEMPTS;
+            r = after_replacement(taking, replaced, &pause);
+            if (r < 0) {
+                return r;
+            }
+        }
     }
-    return -ESTALE;
 }
 
 int take_flock(struct taking *taking) {

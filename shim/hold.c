@@ -57,14 +57,23 @@ static bool is_same_sidecar(int fd, struct sidecar_id id) {
     return sys_fstat(fd, &stat) == 0 && sidecar_same(sidecar_id_of(&stat), id);
 }
 
-/* Another thread of ours turns the shared lock into an exclusive one: what we
- * ask of the same description now would take that down. */
-static int wait_for_upgrade(struct attempt *attempt) {
+static int pause_before_next(struct attempt *attempt) {
     signal_set blocked = doing_hold_signals();
-    int r = backoff_sleep(&attempt->pause, attempt->until, blocked);
+    int r = backoff_again(&attempt->pause, attempt->until, blocked);
     doing_let_signals_in(blocked);
     cancelling_test(blocked);
-    return r < 0 ? r : ROUND_LATER;
+    return r;
+}
+
+/* Before it is tried again for the `times`th time (sidecar.h). */
+static int before_next(struct attempt *attempt, unsigned times) {
+    if (times < SIDECAR_AT_ONCE) {
+        return 0;
+    }
+    if (attempt->target->rule->options.timeout == 0) {
+        return times < SIDECAR_ATTEMPTS ? 0 : -ESTALE;
+    }
+    return pause_before_next(attempt);
 }
 
 /*
@@ -297,8 +306,9 @@ static int one_round(struct attempt *attempt) {
     switch (choice) {
     case CHOICE_JOIN:
         return join(attempt, own, word, r);
-    case CHOICE_LATER:
-        return wait_for_upgrade(attempt);
+    case CHOICE_LATER: /* what we ask of that description now would take the upgrade down */
+        r = pause_before_next(attempt);
+        return r < 0 ? r : ROUND_LATER;
     case CHOICE_STALE:
         return -EDEADLK;
     default:
@@ -312,9 +322,12 @@ static int take(struct target *target, bool exclusive, int *ret_twin) {
                               .until = clock_after(target->rule->options.timeout),
                               .twin = -1};
     target->why[0] = '\0';
-    int r = ROUND_AGAIN;
-    for (int i = 0; (r == ROUND_AGAIN && i < SIDECAR_ATTEMPTS) || r == ROUND_LATER; i++) {
-        r = one_round(&attempt);
+    int r;
+    unsigned times = 0;
+    while ((r = one_round(&attempt)) == ROUND_AGAIN || r == ROUND_LATER) {
+        if (r == ROUND_AGAIN && (r = before_next(&attempt, ++times)) < 0) {
+            break;
+        }
     }
     if (r == ROUND_DONE) {
         if (attempt.twin >= 0) {
@@ -324,7 +337,7 @@ static int take(struct target *target, bool exclusive, int *ret_twin) {
         return 0;
     }
     give_up(&attempt);
-    r = failure_decide(target, exclusive, r == ROUND_AGAIN ? -ESTALE : r);
+    r = failure_decide(target, exclusive, r);
     if (r == 0) {
         *ret_twin = -1;
         if (!target->why[0]) {

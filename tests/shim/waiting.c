@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "tests/support/harness.h"
+#include "tests/support/replacer.h"
 
 static void begin(void) {
     scenario_begin();
@@ -153,5 +154,26 @@ Test(waiting, an_upgrade_past_its_timeout_keeps_the_shared_hold) {
     cr_expect_eq(puppet->error, EBUSY);
     stranger_leaves(stranger);
     cr_expect_eq(lock_state("a.csv"), SHARED);
+    (void)puppet_end(puppet);
+}
+
+/* Such as some versions of py-filelock: it used to fail with ESTALE after a thousand. */
+Test(waiting, beside_somebody_who_replaces_the_sidecar) {
+    struct puppet *puppet = puppet_start("*.csv", "AUTOLOCK_LOG=log", NULL);
+    pid_t pid = replacer_start("a.csv.lock", 40000);
+    cr_expect_eq(puppet_call(puppet, "open a.csv 2"), 3, "%s", file_content("log"));
+    cr_expect_eq(lock_state("a.csv"), EXCLUSIVE);
+    cr_expect_eq(replacer_end(pid), 0);
+    (void)puppet_end(puppet);
+}
+
+Test(waiting, beside_somebody_who_replaces_it_for_longer_than_the_timeout) {
+    struct puppet *puppet = puppet_start("*.csv timeout=2s", "AUTOLOCK_LOG=log", NULL);
+    pid_t pid = replacer_start("a.csv.lock", REPLACER_FOR_EVER);
+    cr_expect_eq(puppet_call(puppet, "open a.csv 2"), -1);
+    cr_expect_eq(puppet->error, EBUSY);
+    cr_expect(strstr(file_content("log"), "timeout after 2 s"), "%s", file_content("log"));
+    replacer_kill(pid);
+    cr_expect_eq(puppet_call(puppet, "open a.csv 2"), 3);
     (void)puppet_end(puppet);
 }

@@ -1,6 +1,6 @@
 # The tests of lib/, here and in standalone/, and what each is made of beside the
 # library itself, which shows nothing but filelock_*.
-set(lib_tests errors fair filelock moments per_process signals soft threads)
+set(lib_tests errors fair filelock moments per_process replaced signals soft threads)
 foreach(name IN LISTS lib_tests)
     set(lib_${name}_sources ${CMAKE_CURRENT_LIST_DIR}/lib_${name}.c)
 endforeach()
