@@ -21,6 +21,7 @@
 #include "shim/record.h"
 #include "shim/reference.h"
 #include "shim/say.h"
+#include "shim/sibling.h"
 #include "shim/wrap.h"
 
 static bool is_data(int fd) {
@@ -135,6 +136,7 @@ int fcntl_any(int fd, int command, void *argument, real_fcntl *call) {
 #endif
     case F_SETLK:
     case F_SETLKW: {
+        sibling_yield(fd);
         int result = call(fd, command, argument);
         if (result == 0) { /* the type is where all forms of the structure have it */
             record_changed(fd, ((const struct flock *)argument)->l_type == F_UNLCK);

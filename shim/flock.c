@@ -13,25 +13,28 @@
  * locks for himself needs no help: the shared hold ends.
  */
 #include <errno.h>
-#include <stdatomic.h>
 #include <string.h>
 #include <sys/file.h>
 
 #include "lib/clock.h"
-#include "lib/flock_wait.h"
 #include "shim/doing.h"
 #include "shim/failure.h"
 #include "shim/gate.h"
 #include "shim/hidden.h"
 #include "shim/hold.h"
+#include "shim/nested.h"
 #include "shim/range_lock.h"
 #include "shim/real.h"
 #include "shim/reference.h"
 #include "shim/scratch.h"
+#include "shim/sibling.h"
 #include "shim/start.h"
 #include "shim/text.h"
 #include "shim/wait.h"
 #include "shim/wrap.h"
+
+/* A little longer than it takes to know that an ancestor sleeps (nested.h). */
+#define NESTED_PATIENCE (6 * CLOCK_SECOND)
 
 /* Files that are not regular are nobody's sidecar. */
 static bool identify(int fd, struct sidecar_id *ret) {
@@ -57,25 +60,6 @@ static bool program_has_it(int except, struct sidecar_id id) {
     return false;
 }
 
-/* Whether there may be something to take back when the program unlocks. */
-static atomic_bool any_kept_out;
-
-/* What keeps those who have joined the same hold, or are let in together, from one
- * another. Waits as flock(2) does. 0, -EWOULDBLOCK or -EINTR. */
-static int keep_others_out(int fd, int operation, int64_t byte) {
-    struct flock64 range;
-    short type = operation & LOCK_EX ? F_WRLCK : F_RDLCK;
-    int command = operation & LOCK_NB ? F_OFD_SETLK : F_OFD_SETLKW;
-    atomic_store_explicit(&any_kept_out, true, memory_order_relaxed);
-    int r = flock_wait_is_remote(fd) ? 0 : range_lock(fd, command, type, byte, 1, &range);
-    return r == -EAGAIN || r == -EACCES ? -EWOULDBLOCK : r == -EINTR ? r : 0;
-}
-
-static void let_others_in(int fd) {
-    struct flock64 range;
-    (void)range_lock(fd, F_OFD_SETLK, F_UNLCK, RANGE_JOINED, 2, &range);
-}
-
 enum joining { JOINED, JOINS_NOT };
 
 /* Gives the program's descriptor a reference of the hold that we have. An enum
@@ -87,7 +71,7 @@ static int join_own_hold(int fd, struct sidecar_id id, int operation) {
         (operation & LOCK_EX && table_mode(word) != MODE_EXCLUSIVE)) {
         return JOINS_NOT;
     }
-    int r = keep_others_out(fd, operation, RANGE_JOINED);
+    int r = sibling_keep_out(fd, operation, RANGE_JOINED);
     if (r < 0) {
         return r;
     }
@@ -95,7 +79,7 @@ static int join_own_hold(int fd, struct sidecar_id id, int operation) {
     int twin =
         own < 0 || !table_is_locked(word) ? -1 : hidden_copy(own, word, table_mode(word), id);
     if (twin < 0) {
-        let_others_in(fd);
+        sibling_let_in(fd);
         return JOINS_NOT;
     }
     reference_set(fd, twin, false);
@@ -121,19 +105,6 @@ static void end_shared(int own, struct sidecar_id id) {
             reference_drop(served, table_get(served));
         }
     }
-}
-
-/* An exclusive lock met our own shared one, and perhaps others'. -1 and errno as
- * flock(2): at least ours is out of the way then, or it is not to wait for any. */
-static int lock_without_shared(int fd, int operation, int own, struct sidecar_id id) {
-    (void)sys_flock(own, LOCK_UN);
-    int result = real.flock(fd, LOCK_EX | LOCK_NB);
-    if (result < 0 && operation & LOCK_NB) {
-        (void)sys_flock(own, LOCK_SH | LOCK_NB);
-    } else {
-        end_shared(own, id);
-    }
-    return result;
 }
 
 /* The program has locked it itself. What has a twin keeps that: it is a data
@@ -177,14 +148,22 @@ static void unlocked(int fd, table_word word) {
 
 /* A blocking flock that met somebody else's lock: as flock(2), but an ancestor
  * that holds it and waits for us lets us pass, and a circle fails, which is
- * said. Returns as wait_for_lock, or -EAGAIN for "not ours". */
+ * said. One that is not to wait (py-filelock polls so) waits only until it is
+ * known whether such an ancestor has it. Returns as wait_for_lock, or -EAGAIN for "not
+ * ours". */
 static int wait_for_sidecar(int fd, struct sidecar_id id, int operation) {
+    struct lock_key key;
+    bool waits = !(operation & LOCK_NB);
+    if (!waits && !(proclocks_key(fd, &key) && nested_is_in_family(&key))) {
+        return -EWOULDBLOCK;
+    }
+    uint64_t until = waits ? CLOCK_FOREVER : clock_now() + NESTED_PATIENCE;
     struct doing doing;
     doing_begin(&doing, false);
     struct target *target = scratch_get();
     int r = -EAGAIN, ours = -1;
     if (target && target_of_sidecar(target, fd)) {
-        r = wait_for_lock(target, fd, id, operation, CLOCK_FOREVER, &ours);
+        r = wait_for_lock(target, fd, id, operation & ~LOCK_NB, until, &ours);
         if (r == -EDEADLK) {
             failure_say(target, EDEADLK, false);
         }
@@ -199,12 +178,12 @@ enum outcome { PASSED, LOCKED, ASK };
 
 /* An enum outcome, or a negative errno value. */
 static int wait_and_see(int fd, int operation, struct sidecar_id id) {
-    int r, waited = wait_for_sidecar(fd, id, operation & ~LOCK_NB);
+    int r, waited = wait_for_sidecar(fd, id, operation);
     switch (waited) {
     case WAITED_LOCKED:
         return LOCKED;
     case WAITED_PASS: /* and others, it may be */
-        r = keep_others_out(fd, operation, RANGE_SIBLINGS);
+        r = sibling_keep_out(fd, operation, RANGE_SIBLINGS);
         return r < 0 ? r : PASSED;
     case WAITED_OURS:
         /* What it has itself, by a descriptor that it was given, it would wait for
@@ -214,7 +193,7 @@ static int wait_and_see(int fd, int operation, struct sidecar_id id) {
         r = join_own_hold(fd, id, operation);
         return r < 0 ? r : r == JOINED ? PASSED : ASK;
     default:
-        return waited == -EINTR || waited == -EDEADLK ? waited : ASK;
+        return waited == -EINTR || waited == -EDEADLK ? waited : ASK; /* or past its time */
     }
 }
 
@@ -224,10 +203,11 @@ static int lock(int fd, int operation, struct sidecar_id id) {
     table_word word = table_get(fd);
     int result = real.flock(fd, kind | LOCK_NB);
     if (result < 0 && errno == EWOULDBLOCK && kind == LOCK_EX && (own = find_shared(id)) >= 0) {
-        result = lock_without_shared(fd, operation, own, id);
+        end_shared(own, id);
         word = table_get(fd);
+        result = real.flock(fd, LOCK_EX | LOCK_NB);
     }
-    if (result < 0 && errno == EWOULDBLOCK && !(operation & LOCK_NB)) {
+    if (result < 0 && errno == EWOULDBLOCK) {
         int outcome = wait_and_see(fd, operation, id);
         if (outcome == PASSED) {
             return 0;
@@ -256,8 +236,8 @@ int wrap_flock(int fd, int operation) {
         if (result == 0 && table_kind(word) != TABLE_NONE) {
             unlocked(fd, word);
         }
-        if (result == 0 && atomic_load_explicit(&any_kept_out, memory_order_relaxed)) {
-            let_others_in(fd);
+        if (result == 0) {
+            sibling_let_in(fd); /* another process may have kept them out by it */
         }
         return result;
     }

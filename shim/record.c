@@ -12,6 +12,7 @@
 #include "shim/proclines.h"
 #include "shim/real.h"
 #include "shim/scratch.h"
+#include "shim/sibling.h"
 #include "shim/start.h"
 #include "shim/target.h"
 #include "shim/wrap.h"
@@ -209,9 +210,11 @@ static int lockf_any(int fd, int command, int result) {
 }
 
 int wrap_lockf(int fd, int command, off_t length) {
+    sibling_yield(fd);
     return lockf_any(fd, command, real.lockf(fd, command, length));
 }
 
 int wrap_lockf64(int fd, int command, int64_t length) {
+    sibling_yield(fd);
     return lockf_any(fd, command, real.lockf64(fd, command, length));
 }

@@ -11,6 +11,11 @@
  * Who opens it for reading is let in at once: two sides of a pipe may read it.
  * On network file systems, and where the sidecar can only be read, all pass at once.
  *
+ * The same for a program's descriptors of the sidecar that it locks itself (flock.c).
+ *
+ * A program that takes record locks of its own on the sidecar (fcntl, lockf) would
+ * wait for ours, or ours for its: then ours are given up.
+ *
  * Fork- and signal-safe; errno untouched; no malloc.
  */
 #ifndef AUTOLOCK_SIBLING_H
@@ -29,5 +34,16 @@ enum sibling {
 /* fd: a hidden descriptor of the sidecar, the only one of its description. Returns
  * an enum sibling, -ETIMEDOUT past `until` (CLOCK_MONOTONIC in microseconds), -EINTR. */
 int sibling_take_turn(struct target *target, int fd, uint64_t until);
+
+/*
+ * For a descriptor of the program, as flock(2) with this operation (LOCK_SH or
+ * LOCK_EX, perhaps LOCK_NB): keeps others out by a byte (range_lock.h). 0 also where
+ * that cannot be; -EWOULDBLOCK or -EINTR. And lets them in again.
+ */
+int sibling_keep_out(int fd, int operation, int64_t byte);
+void sibling_let_in(int fd);
+
+/* The program is about to take a record lock on fd. */
+void sibling_yield(int fd);
 
 #endif

@@ -86,14 +86,13 @@ Test(own_locks, a_reader_whose_child_locks) {
     cr_expect_str_eq(file_content("out"), "1\n2\n");
 }
 
-Test(own_locks, a_lock_that_does_not_wait_leaves_the_reader_its_own) {
+Test(own_locks, a_lock_that_does_not_wait) {
     struct puppet *reader = puppet_start("*.csv", NULL), *other = puppet_start("*.csv", NULL);
     cr_assert_eq(puppet_call(reader, "open a.csv 0"), 3);
     cr_assert_eq(puppet_call(other, "open a.csv 0"), 3);
     cr_assert_eq(puppet_call(reader, "open a.csv.lock 2"), 4);
     cr_expect_eq(puppet_call(reader, "flock 4 6"), -1, "LOCK_EX | LOCK_NB");
     (void)puppet_end(other);
-    cr_expect_eq(lock_state("a.csv"), SHARED);
     cr_expect_eq(puppet_call(reader, "flock 4 6"), 0);
     cr_expect_eq(lock_state("a.csv"), EXCLUSIVE);
     (void)puppet_end(reader);
@@ -130,6 +129,65 @@ Test(own_locks, a_holder_that_wakes_now_and_then) {
                      "ps = [subprocess.Popen(['perl', 'slow.pl']) for i in range(2)]\n"
                      "assert [p.wait() for p in sleeps + ps] == [0] * 6\n");
     counts_to("2", PYTHON "h.py");
+}
+
+/* Locks of the whole sidecar, by fcntl as well, are met by none of ours. */
+Test(own_locks, with_record_locks_too) {
+    static const char *const orders[][2] = {{"flock", "lockf"}, {"lockf", "flock"}};
+    for (int i = 0; i < 2; i++) {
+        char script[400];
+        snprintf(script, sizeof(script),
+                 "import fcntl, os\n"
+                 "f = open('a.csv', 'a'); l = os.open('a.csv.lock', os.O_RDWR)\n"
+                 "fcntl.%s(l, fcntl.LOCK_EX); fcntl.%s(l, fcntl.LOCK_EX)\n",
+                 orders[i][0], orders[i][1]);
+        put_file("l.py", script);
+        cr_expect_eq(run_shell("*.csv", PYTHON "l.py"), 0, "%s first", orders[i][0]);
+    }
+    put_file("l.py", "import fcntl\n"
+                     "f = open('a.csv', 'a'); l = open('a.csv.lock', 'r+')\n"
+                     "fcntl.lockf(l, fcntl.LOCK_EX)\n");
+    cr_expect_eq(run_shell("*.csv", "exec 5>>a.csv; " PYTHON "l.py"), 0, "let in");
+}
+
+/* As flock(2): the shared lock is given up before the exclusive one is waited for. */
+Test(own_locks, two_who_want_more) {
+    put_file("m.py", "import fcntl, os, threading\n"
+                     "f = open('a.csv', 'a'); b = threading.Barrier(2)\n"
+                     "def w():\n"
+                     "    l = os.open('a.csv.lock', os.O_RDWR); fcntl.flock(l, fcntl.LOCK_SH)\n"
+                     "    b.wait(); fcntl.flock(l, fcntl.LOCK_EX); os.close(l)\n"
+                     "ts = [threading.Thread(target=w) for i in range(2)]\n"
+                     "[t.start() for t in ts]; [t.join() for t in ts]\n");
+    cr_expect_eq(run_shell("*.csv", PYTHON "m.py"), 0);
+}
+
+Test(own_locks, unlocked_by_another_process) {
+    cr_expect_eq(run_shell("*.csv", "exec 5>>a.csv 9>a.csv.lock; flock 9; flock -u 9; "
+                                    "(timeout 30 flock 8) 8>a.csv.lock"),
+                 0);
+}
+
+/* py-filelock never waits, but asks again and again. */
+Test(own_locks, who_asks_again_and_again_below_a_holder) {
+    put_file("lock.py", "from filelock import FileLock\n"
+                        "with FileLock('a.csv.lock'): open('a.csv', 'a').write('1\\n')\n");
+    put_file("s.py", "import subprocess\n"
+                     "with open('a.csv', 'a') as f:\n"
+                     "    subprocess.run(['/usr/bin/python3', 'lock.py'], check=True)\n");
+    cr_expect_eq(run_shell("*.csv", PYTHON "s.py"), 0);
+    cr_expect_eq(run_shell("*.csv", "exec 5>>a.csv 9>a.csv.lock; flock -n 9"), 0);
+    cr_expect_str_eq(file_content("a.csv"), "0\n1\n");
+}
+
+Test(own_locks, two_readers_that_ask_again_and_again) {
+    put_file("r.py", "import os, sys, time\n"
+                     "from filelock import FileLock\n"
+                     "r = open('a.csv'); open('ready' + sys.argv[1], 'w')\n"
+                     "while not os.path.exists('ready' + sys.argv[2]): time.sleep(0.01)\n"
+                     "with FileLock('a.csv.lock'): open('a.csv', 'a').write('x')\n");
+    cr_expect_eq(run_shell("*.csv", PYTHON "r.py 1 2 & " PYTHON "r.py 2 1 && wait $!"), 0);
+    cr_expect_str_eq(file_content("a.csv"), "0\nxx");
 }
 
 /* Who is let in, and then locks the sidecar as well, or the other way round. */
