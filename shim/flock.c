@@ -202,10 +202,14 @@ static int lock(int fd, int operation, struct sidecar_id id) {
     int kind = operation & ~LOCK_NB, own;
     table_word word = table_get(fd);
     int result = real.flock(fd, kind | LOCK_NB);
-    if (result < 0 && errno == EWOULDBLOCK && kind == LOCK_EX && (own = find_shared(id)) >= 0) {
+    /* Also where it has met none of ours: who shares our description (a child) may
+     * have ended that before. */
+    if (kind == LOCK_EX && (own = find_shared(id)) >= 0) {
         end_shared(own, id);
         word = table_get(fd);
-        result = real.flock(fd, LOCK_EX | LOCK_NB);
+        if (result < 0) {
+            result = real.flock(fd, LOCK_EX | LOCK_NB);
+        }
     }
     if (result < 0 && errno == EWOULDBLOCK) {
         int outcome = wait_and_see(fd, operation, id);
