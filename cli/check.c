@@ -127,7 +127,7 @@ static const char *fault_of_sidecar(const struct canonical *file, const char *lo
 
 static void judge_sidecar(const struct canonical *file, const struct rule *rule,
                           struct verdict *verdict) {
-    const char *lockdir = rule->options.lockdir;
+    const char *lockdir = rule->options->lockdir;
     char name[SIDECAR_NAME_SIZE];
     if (sidecar_name(file->path, lockdir, name)) {
         verdict->against = fault_of_sidecar(file, lockdir, name, verdict);
@@ -139,7 +139,7 @@ static void judge_sidecar(const struct canonical *file, const struct rule *rule,
 }
 
 static const char *describe_readers(const struct rule *rule) {
-    switch (rule->options.readers) {
+    switch (rule->options->readers) {
     case READERS_EXCLUSIVE:
         return "yes; readers exclude one another too";
     case READERS_NONE:
@@ -151,7 +151,7 @@ static const char *describe_readers(const struct rule *rule) {
 
 static void print_sidecar(const struct canonical *file, const struct rule *rule,
                           const struct verdict *verdict) {
-    const char *lockdir = rule->options.lockdir;
+    const char *lockdir = rule->options->lockdir;
     char name[SIDECAR_NAME_SIZE];
     (void)sidecar_name(file->path, lockdir, name);
     printf("  %-10s ", "sidecar");
@@ -160,7 +160,7 @@ static void print_sidecar(const struct canonical *file, const struct rule *rule,
     print_text(stdout, name, strlen(name));
     printf(" (%s)\n", verdict->sidecar);
     if (verdict->fault)
-        print_line("warning", rule->options.on_error == FAILURE_OPEN
+        print_line("warning", rule->options->on_error == FAILURE_OPEN
                                   ? "the file goes unlocked (on-error=open)"
                                   : "writers cannot open the file (on-error=fail)");
     if (verdict->sidecar_size > 0)

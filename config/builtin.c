@@ -43,7 +43,7 @@ static struct rule make(const char *pattern) {
         .source = SOURCE,
         .exclude = true,
         .builtin = true,
-        .options = rule_default_options,
+        .options = &rule_default_options,
     };
 }
 
@@ -59,8 +59,11 @@ int rules_add_builtin(struct rule_set *set) {
 }
 
 const struct rule *builtin_sidecar(const struct rule_set *set) {
-    static const struct rule outside = {
-        .pattern = sidecars, .source = SOURCE, .exclude = true, .builtin = true};
+    static const struct rule outside = {.pattern = sidecars,
+                                        .source = SOURCE,
+                                        .exclude = true,
+                                        .builtin = true,
+                                        .options = &rule_default_options};
 
     for (size_t i = set->count; i-- > 0;) {
         if (set->rules[i].builtin && strcmp(set->rules[i].pattern, sidecars) == 0) {

@@ -9,7 +9,9 @@
 /*
  * The shortest rule is a character and what divides it from the next one, so
  * that there are half as many rules as bytes. Each pattern, faulty ones too, is
- * stored with a terminator, which takes the place of what divided it.
+ * stored with a terminator, which takes the place of what divided it. A rule
+ * with options of its own takes at least as many bytes of text as three without,
+ * which is room for them.
  */
 size_t rules_memory(size_t text_length) {
     if (text_length == 0) {
@@ -63,14 +65,40 @@ static bool may_end_name(const struct rule_set *set, char last) {
     return set->name_ends[byte / 32] >> byte % 32 & 1;
 }
 
+static bool same_options(const struct rule_options *a, const struct rule_options *b) {
+    return a->timeout == b->timeout && a->warn_after == b->warn_after &&
+           a->readers == b->readers && a->hold == b->hold && a->on_timeout == b->on_timeout &&
+           a->on_error == b->on_error && a->nested == b->nested && a->inherit == b->inherit &&
+           (a->lockdir == b->lockdir ||
+            (a->lockdir && b->lockdir && strcmp(a->lockdir, b->lockdir) == 0));
+}
+
+/* Options like these that live as long as the set: the default ones, those of
+ * the rule before (most rules of a file have the same), or a copy. NULL when
+ * there is no room. */
+static const struct rule_options *keep_options(struct rule_set *set,
+                                               const struct rule_options *options) {
+    if (same_options(options, &rule_default_options)) {
+        return &rule_default_options;
+    }
+    if (set->count > 0 && same_options(options, set->rules[set->count - 1].options)) {
+        return set->rules[set->count - 1].options;
+    }
+    size_t over = (uintptr_t)set->text % _Alignof(struct rule_options);
+    char *copy = rules_take_text(set, sizeof(*options) + over);
+    return copy ? memcpy(copy, options, sizeof(*options)) : NULL;
+}
+
 int rules_append(struct rule_set *set, const struct rule *rule) {
-    if (rules_room(set) < sizeof(*rule)) {
+    const struct rule_options *options = keep_options(set, rule->options);
+    if (!options || rules_room(set) < sizeof(*rule)) {
         return -ENOSPC;
     }
     if (!rule->exclude) {
         note_name_end(set, rule->pattern);
     }
     set->rules[set->count] = *rule;
+    set->rules[set->count].options = options;
     rules_note_pattern(&set->rules[set->count]);
     set->count++;
     return 0;

@@ -33,7 +33,7 @@ enum rule_nested { NESTED_PASS, NESTED_WAIT, NESTED_FAIL };
 struct rule_options {
     uint64_t timeout;    /* timeout=DURATION|infinity, default RULE_FOREVER */
     uint64_t warn_after; /* warn-after=DURATION|infinity, default 10 s */
-    /* A byte each: every process has all rules in its memory. */
+    /* A byte each, since every process has them in its memory. */
     enum rule_readers readers : 8;    /* readers=shared|exclusive|none */
     enum rule_hold hold : 8;          /* hold=open|process */
     enum rule_failure on_timeout : 8; /* on-timeout=fail|open */
@@ -43,16 +43,19 @@ struct rule_options {
     const char *lockdir;              /* lockdir=DIR, an absolute path, or NULL: beside the file */
 };
 
+/* More lines than a text that is read can have (config/textfile.h). */
+#define RULE_LINE_MAX 0x3fffffffu
+
 struct rule {
     const char *pattern; /* as it was written, escapes kept, without '!' */
     const char *source;  /* "AUTOLOCK_PATTERNS", a path, or "built-in" */
-    unsigned line;       /* in the source, from 1; 0 for built-in rules */
-    bool exclude;        /* written with '!', or built in */
-    bool builtin;
+    const struct rule_options *options; /* other rules may share them */
+    unsigned line : 30;                 /* in the source, from 1; 0 for built-in rules */
+    unsigned exclude : 1;               /* written with '!', or built in */
+    unsigned builtin : 1;
     /* Private: what tells at a glance that a path does not match. */
     int16_t last;     /* the byte that it would end with; -1 for any */
     uint16_t literal; /* how many bytes it would have in common with the pattern */
-    struct rule_options options;
 };
 
 struct rule_set {

@@ -2,6 +2,7 @@
  * From a text to rules: words, comments, and what divides them.
  */
 #include <errno.h>
+#include <limits.h>
 #include <string.h>
 
 #include "config/bracket.h"
@@ -67,8 +68,21 @@ static const char *find_bracket_end(struct reader *reader, const char *p) {
     return end;
 }
 
+/* Those that may be more than a byte of a word. Most are none, and a thousand
+ * rules are read whenever a process starts. */
+static const bool may_mean_more[UCHAR_MAX + 1] = {
+    ['\0'] = true, ['\t'] = true, ['\n'] = true, ['\r'] = true,
+    [' '] = true,  [':'] = true,  ['['] = true,  ['\\'] = true,
+};
+
 static const char *find_word_end(struct reader *reader, const char *p) {
-    while (!ends_rule(reader, p) && !is_blank(p)) {
+    for (;;) {
+        while (!may_mean_more[(unsigned char)*p]) {
+            p++;
+        }
+        if (ends_rule(reader, p) || is_blank(p)) {
+            return p;
+        }
         const char *bracket = *p == '[' ? find_bracket_end(reader, p) : NULL;
         if (bracket) {
             p = bracket;
@@ -76,7 +90,6 @@ static const char *find_word_end(struct reader *reader, const char *p) {
             p += is_escape(p) ? 2 : 1;
         }
     }
-    return p;
 }
 
 /* The next word of the rule; false at its end. */
@@ -113,26 +126,26 @@ static bool next_rule(struct reader *reader) {
 
 /* Reads the options that are left of the rule. Returns NULL or what is wrong
  * with *ret. The text of a lockdir= is to be kept by keep_lockdir. */
-static const char *read_options(struct reader *reader, struct rule *rule, struct word *ret,
-                                const char **ret_lockdir_end) {
+static const char *read_options(struct reader *reader, bool exclude, struct rule_options *options,
+                                struct word *ret, const char **ret_lockdir_end) {
     unsigned given = 0;
     struct word word;
     while (next_word(reader, &word)) {
         const char *what = NULL;
         int option = rule_option_index(word.text, word.length);
-        if (rule->exclude) {
+        if (exclude) {
             what = "an exclusion takes no options";
         } else if (option >= 0 && (given & 1u << option)) {
             what = "option given twice";
         } else {
-            what = rule_option(&rule->options, word.text, word.length);
+            what = rule_option(options, word.text, word.length);
         }
         if (what) {
             *ret = word;
             return what;
         }
         given |= 1u << option;
-        if (rule->options.lockdir && !*ret_lockdir_end) {
+        if (options->lockdir && !*ret_lockdir_end) {
             *ret_lockdir_end = word.text + word.length;
         }
     }
@@ -141,18 +154,18 @@ static const char *read_options(struct reader *reader, struct rule *rule, struct
 
 /* The rule's own copy of what its lockdir= points to, without escapes and
  * slashes at its end. */
-static bool keep_lockdir(struct rule_set *set, struct rule *rule, const char *end) {
-    const char *from = rule->options.lockdir;
+static bool keep_lockdir(struct rule_set *set, struct rule_options *options, const char *end) {
+    const char *from = options->lockdir;
     char *copy = rules_take_text(set, (size_t)(end - from) + 1);
     if (!copy) {
         return false;
     }
-    rule->options.lockdir = copy;
+    options->lockdir = copy;
     while (from < end) {
         from += *from == '\\' && from + 1 < end;
         *copy++ = *from++;
     }
-    while (copy - 1 > rule->options.lockdir && copy[-1] == '/') {
+    while (copy - 1 > options->lockdir && copy[-1] == '/') {
         copy--;
     }
     *copy = '\0';
@@ -172,7 +185,8 @@ static const char *home_fault(const char *pattern) {
  */
 static int read_rule(struct rule_set *set, struct reader *reader, struct word first,
                      const char *source, struct rules_fault *ret) {
-    struct rule rule = {.source = source, .line = reader->line, .options = rule_default_options};
+    struct rule_options options = rule_default_options;
+    struct rule rule = {.source = source, .line = reader->line & RULE_LINE_MAX, .options = &options};
     struct word word = first;
 
     rule.exclude = first.text[0] == '!';
@@ -190,13 +204,13 @@ static int read_rule(struct rule_set *set, struct reader *reader, struct word fi
         what = pattern_fault(pattern);
     }
     if (!what) {
-        what = read_options(reader, &rule, &word, &lockdir_end);
+        what = read_options(reader, rule.exclude, &options, &word, &lockdir_end);
     }
     if (what) {
-        *ret = (struct rules_fault){source, rule.line, word.text, word.length, what};
+        *ret = (struct rules_fault){source, reader->line, word.text, word.length, what};
         return -EINVAL;
     }
-    if (rule.options.lockdir && !keep_lockdir(set, &rule, lockdir_end)) {
+    if (options.lockdir && !keep_lockdir(set, &options, lockdir_end)) {
         return -ENOSPC;
     }
     return rules_append(set, &rule);

@@ -57,7 +57,7 @@ void failure_say(const struct target *target, int error, bool goes_on) {
     text_put(&line, ": ");
     if (error == ETIMEDOUT) {
         text_put(&line, "timeout after ");
-        text_put_duration(&line, target->rule->options.timeout);
+        text_put_duration(&line, target->rule->options->timeout);
     } else if (error == EDEADLK && target->why[0]) {
         text_put(&line, target->why);
     } else if (error == EDEADLK) {
@@ -87,7 +87,7 @@ int failure_decide(const struct target *target, bool exclusive, int error) {
     if (error == -EINTR) {
         return error; /* as flock(2) and open(2) do */
     }
-    const struct rule_options *options = &target->rule->options;
+    const struct rule_options *options = target->rule->options;
     if (error == -ETIMEDOUT) {
         bool goes_on = options->on_timeout == FAILURE_OPEN;
         failure_say(target, ETIMEDOUT, goes_on);

@@ -70,7 +70,7 @@ static int before_next(struct attempt *attempt, unsigned times) {
     if (times < SIDECAR_AT_ONCE) {
         return 0;
     }
-    if (attempt->target->rule->options.timeout == 0) {
+    if (attempt->target->rule->options->timeout == 0) {
         return times < SIDECAR_ATTEMPTS ? 0 : -ESTALE;
     }
     return pause_before_next(attempt);
@@ -319,7 +319,7 @@ static int one_round(struct attempt *attempt) {
 static int take(struct target *target, bool exclusive, int *ret_twin) {
     struct attempt attempt = {.target = target,
                               .exclusive = exclusive,
-                              .until = clock_after(target->rule->options.timeout),
+                              .until = clock_after(target->rule->options->timeout),
                               .twin = -1};
     target->why[0] = '\0';
     int r;
@@ -331,7 +331,7 @@ static int take(struct target *target, bool exclusive, int *ret_twin) {
     }
     if (r == ROUND_DONE) {
         if (attempt.twin >= 0) {
-            hidden_set_inherit(attempt.twin, target->rule->options.inherit);
+            hidden_set_inherit(attempt.twin, target->rule->options->inherit);
         }
         *ret_twin = attempt.twin;
         return 0;

@@ -80,7 +80,7 @@ static int take(struct naming_name *name) {
     }
     r = hold_take(target, true, &name->twin);
     /* With hold=process what goes is not kept: there is nothing left to hold. */
-    if (r == 0 && target->rule->options.hold == HOLD_PROCESS && name->role != NAMING_GOES) {
+    if (r == 0 && target->rule->options->hold == HOLD_PROCESS && name->role != NAMING_GOES) {
         r = hold_keep(target, name->twin, &name->kept);
     }
     return r;

@@ -77,7 +77,7 @@ static enum opening_way resolve(struct opening *opening) {
         }
         return r < 0 ? fail(opening, r) : OPENING_PLAIN;
     }
-    if (kind_of_lock(&target->rule->options, opening->flags) < 0) {
+    if (kind_of_lock(target->rule->options, opening->flags) < 0) {
         trace_passed_over(target, "readers=none");
         return OPENING_PLAIN;
     }
@@ -92,7 +92,7 @@ static enum opening_way begin_once(struct opening *opening, bool *ret_again) {
         target_done(target);
         return way;
     }
-    const struct rule_options *options = &target->rule->options;
+    const struct rule_options *options = target->rule->options;
     bool exclusive = kind_of_lock(options, opening->flags) > 0;
     int r = target_prepare(target);
     if (r < 0) {
@@ -181,10 +181,10 @@ static int try_to_lock(const struct opening *opening, bool *ret_plain) {
     bool told = start_config.observe || say_debugs(); /* of each open, the long way */
     *ret_plain = false;
     if (room && !told && quick_decide(opening, room, &rule)) {
-        int exclusive = rule ? kind_of_lock(&rule->options, opening->flags) : -1;
+        int exclusive = rule ? kind_of_lock(rule->options, opening->flags) : -1;
         if (exclusive < 0) {
             *ret_plain = true;
-        } else if (rule->options.hold == HOLD_OPEN && !rule->options.lockdir) {
+        } else if (rule->options->hold == HOLD_OPEN && !rule->options->lockdir) {
             r = quick_open(opening, room, rule, exclusive);
         }
     }

@@ -195,7 +195,7 @@ int quick_open(const struct opening *opening, struct target *room, const struct 
     bool before = table_settle();
     bool found = opening->flags & (O_CREAT | O_TRUNC) ? find_by_directory(opening, room, &place)
                                                       : find_by_path(opening, room, &place);
-    int fd = found ? open_at(opening, &place, exclusive, rule->options.inherit) : OPENING_LOOK;
+    int fd = found ? open_at(opening, &place, exclusive, rule->options->inherit) : OPENING_LOOK;
     if (place.anchored && place.directory >= 0) {
         (void)sys_close(place.directory);
     }

@@ -1,7 +1,9 @@
 #include <dlfcn.h>
 #include <errno.h>
+#include <link.h>
 #include <signal.h>
 #include <stdarg.h>
+#include <stdint.h>
 #include <unistd.h>
 
 #include "lib/sys_linux.h"
@@ -261,9 +263,31 @@ struct real real = {
 #endif
 };
 
+struct search {
+    uintptr_t address;
+    const ElfW(Phdr) *found; /* the program headers of the object that has it */
+};
+
+static int look_in(struct dl_phdr_info *object, size_t size, void *data) {
+    struct search *search = data;
+    (void)size;
+    for (size_t i = 0; i < object->dlpi_phnum; i++) {
+        const ElfW(Phdr) *part = &object->dlpi_phdr[i];
+        if (part->p_type == PT_LOAD &&
+            search->address - object->dlpi_addr - part->p_vaddr < part->p_memsz) {
+            search->found = object->dlpi_phdr;
+            return 1;
+        }
+    }
+    return 0;
+}
+
+/* dladdr(3) would look at each of libc's symbols as well, whenever a program
+ * starts. */
 static const void *object_of(const void *function) {
-    Dl_info info;
-    return dladdr(function, &info) ? info.dli_fbase : NULL;
+    struct search search = {.address = (uintptr_t)function};
+    (void)dl_iterate_phdr(look_in, &search);
+    return search.found;
 }
 
 void real_look_up(void *member, const char *name) {

@@ -99,7 +99,7 @@ int sibling_take_turn(struct target *target, int fd, uint64_t until) {
         return SIBLING_PASSES;
     }
     queue.nested.key = proclocks_range_key(&queue.flock, RANGE_SIBLINGS);
-    telling_begin(&queue.telling, target->rule->options.warn_after);
+    telling_begin(&queue.telling, target->rule->options->warn_after);
     signal_set blocked = doing_hold_signals();
     int r = stand_in_queue(&queue, until, blocked);
     doing_let_signals_in(blocked);

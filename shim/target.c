@@ -138,7 +138,7 @@ int target_look(struct target *target) {
 }
 
 int target_prepare(struct target *target) {
-    if (!sidecar_name(target->where.path, target->rule->options.lockdir, target->sidecar)) {
+    if (!sidecar_name(target->where.path, target->rule->options->lockdir, target->sidecar)) {
         return -ENAMETOOLONG;
     }
     int hidden = hidden_make(target->where.directory, MODE_NOTHING, NO_ID);
@@ -198,11 +198,11 @@ static bool find_owner(const char *path, bool in_lockdir, struct target *target)
         return false;
     }
     target->rule = rules_decide(&start_config.rules, target->where.path);
-    if (!target->rule || target->rule->exclude || !target->rule->options.lockdir != !in_lockdir) {
+    if (!target->rule || target->rule->exclude || !target->rule->options->lockdir != !in_lockdir) {
         return false;
     }
     return !in_lockdir ||
-           (sidecar_name(target->where.path, target->rule->options.lockdir, target->sidecar) &&
+           (sidecar_name(target->where.path, target->rule->options->lockdir, target->sidecar) &&
             strcmp(target->sidecar, path) == 0);
 }
 

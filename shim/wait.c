@@ -70,12 +70,12 @@ static int look_at_family(struct wait *wait, uint64_t now, int *ret_fd) {
         return WAITED_JOIN;
     }
     uint64_t pause = wait->interval, rarest = RAREST_LOOK;
-    if (wait->target->rule->options.nested != NESTED_WAIT) {
+    if (wait->target->rule->options->nested != NESTED_WAIT) {
         switch (nested_look(&wait->nested, wait->operation == LOCK_EX, ret_fd)) {
         case NESTED_OURSELVES:
             return WAITED_OURS;
         case NESTED_ANCESTOR:
-            if (wait->target->rule->options.nested != NESTED_FAIL) {
+            if (wait->target->rule->options->nested != NESTED_FAIL) {
                 put_why(wait->target,
                         "an ancestor has it and waits for this process (nested=pass)");
                 return WAITED_PASS;
@@ -105,7 +105,7 @@ static int look_for_circle(struct wait *wait) {
     case CIRCLE_CLOSED:
         /* An ancestor in it waits for its children, and wakes too often to be called
          * quiet. */
-        if (target->rule->options.nested == NESTED_PASS && nested_is_in_family(&wait->nested.key)) {
+        if (target->rule->options->nested == NESTED_PASS && nested_is_in_family(&wait->nested.key)) {
             put_why(target, "an ancestor has it and waits for this process (nested=pass)");
             return WAITED_PASS;
         }
@@ -154,7 +154,7 @@ static int wait_blocked(struct wait *wait, int *ret_fd, signal_set blocked) {
     wait->look = wait->began + FIRST_LOOK;
     wait->interval = 4 * FIRST_LOOK;
     circle_begin(&wait->circle);
-    telling_begin(&wait->telling, wait->target->rule->options.warn_after);
+    telling_begin(&wait->telling, wait->target->rule->options->warn_after);
     for (;;) {
         const struct cancellable wake = cancel_begin(&wakening);
         if (we_have_it(wait)) {
@@ -217,7 +217,7 @@ int wait_for_turn(struct target *target, int fd, uint64_t until) {
     while (r == 0 && turn_of_writer(fd) != 0) {
         cancelling_test(blocked);
         r = backoff_sleep(&pause, turn, blocked);
-        if (!said && clock_now() - start >= target->rule->options.warn_after) {
+        if (!said && clock_now() - start >= target->rule->options->warn_after) {
             telling_turn(target, start);
             said = true;
         }

@@ -54,8 +54,8 @@ Test(config_decide, the_last_rule_that_matches_decides) {
 Test(config_decide, a_later_rule_brings_all_its_options) {
     struct fixture *f = make("*.csv timeout=5s readers=none:a* hold=process", RULES_VARIABLE);
     const struct rule *rule = rules_decide(&f->set, "/a.csv");
-    cr_expect(rule->options.timeout == RULE_FOREVER, "options are not merged");
-    cr_expect(rule->options.readers == READERS_SHARED && rule->options.hold == HOLD_PROCESS);
+    cr_expect(rule->options->timeout == RULE_FOREVER, "options are not merged");
+    cr_expect(rule->options->readers == READERS_SHARED && rule->options->hold == HOLD_PROCESS);
     done(f);
 }
 

@@ -26,7 +26,7 @@ Test(config_load, patterns_from_the_variable) {
     LOAD("AUTOLOCK_PATTERNS=*.csv timeout=5s:!x*");
     expect("/a.csv", "AUTOLOCK_PATTERNS:1:*.csv");
     expect("/x.csv", "AUTOLOCK_PATTERNS:1:!x*");
-    cr_expect(rules_decide(&config.rules, "/a.csv")->options.timeout == 5000000);
+    cr_expect(rules_decide(&config.rules, "/a.csv")->options->timeout == 5000000);
     LOAD("AUTOLOCK_PATTERNS=*");
     expect("/p/.git/config", "built-in:0:!.git/");
 }

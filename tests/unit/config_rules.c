@@ -154,9 +154,9 @@ Test(config_rules, lockdir_is_kept_without_escapes_and_slashes_at_its_end) {
         snprintf(text, sizeof(text), "a:b lockdir=%s timeout=1s:c", cases[i].word);
         struct fixture *f = make(text, RULES_VARIABLE);
         cr_assert(f->faults == 0, "%s", f->report);
-        cr_expect_null(f->set.rules[0].options.lockdir);
-        cr_expect_str_eq(f->set.rules[1].options.lockdir, cases[i].lockdir);
-        cr_expect_eq(f->set.rules[1].options.timeout, SECOND);
+        cr_expect_null(f->set.rules[0].options->lockdir);
+        cr_expect_str_eq(f->set.rules[1].options->lockdir, cases[i].lockdir);
+        cr_expect_eq(f->set.rules[1].options->timeout, SECOND);
         cr_expect_str_eq(f->set.rules[2].pattern, "c");
         done(f);
     }
@@ -174,17 +174,17 @@ Test(config_rules, options_have_defaults_and_can_all_be_set) {
              "c readers=none nested=fail inherit=none timeout=infinity warn-after=0\n",
              RULES_FILE);
     cr_assert(f->faults == 0, "%s", f->report);
-    const struct rule_options *o = &f->set.rules[0].options;
+    const struct rule_options *o = f->set.rules[0].options;
     cr_expect(o->timeout == RULE_FOREVER && o->warn_after == 10 * SECOND);
     cr_expect(o->readers == READERS_SHARED && o->hold == HOLD_OPEN && o->nested == NESTED_PASS);
     cr_expect(o->inherit == INHERIT_STDIO);
     cr_expect(o->on_timeout == FAILURE_FAIL && o->on_error == FAILURE_FAIL);
-    o = &f->set.rules[1].options;
+    o = f->set.rules[1].options;
     cr_expect(o->timeout == 1500000 && o->warn_after == 250000);
     cr_expect(o->readers == READERS_EXCLUSIVE && o->hold == HOLD_PROCESS);
     cr_expect(o->on_timeout == FAILURE_OPEN && o->on_error == FAILURE_OPEN);
     cr_expect(o->nested == NESTED_WAIT && o->inherit == INHERIT_ALL);
-    o = &f->set.rules[2].options;
+    o = f->set.rules[2].options;
     cr_expect(o->readers == READERS_NONE && o->nested == NESTED_FAIL);
     cr_expect(o->inherit == INHERIT_NONE);
     cr_expect(o->timeout == RULE_FOREVER && o->warn_after == 0);
