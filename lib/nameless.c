@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <stddef.h>
 
+#include "lib/above_stdio.h"
 #include "lib/sys_linux.h"
 
 static char *put_number(char *end, unsigned number) {
@@ -51,5 +52,8 @@ static int directory_of(const char *name, char *ret, size_t size) {
 int nameless_open(int dirfd, const char *name, unsigned mode) {
     char directory[512];
     int r = directory_of(name, directory, sizeof(directory));
-    return r < 0 ? r : sys_openat(dirfd, directory, O_TMPFILE | O_RDWR | O_CLOEXEC, mode);
+    if (r < 0) {
+        return r;
+    }
+    return above_stdio(sys_openat(dirfd, directory, O_TMPFILE | O_RDWR | O_CLOEXEC, mode));
 }

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <stddef.h>
 
+#include "lib/above_stdio.h"
 #include "lib/nameless.h"
 #include "lib/sys_linux.h"
 
@@ -79,7 +80,7 @@ static int make_whole(int dirfd, const char *name, enum sidecar_making making,
 /* For file systems without O_TMPFILE, or without /proc. */
 static int make_plainly(int dirfd, const char *name, enum sidecar_making making,
                         const struct sys_stat *data) {
-    int fd = sys_openat(dirfd, name, O_RDWR | O_CREAT | O_EXCL | FLAGS, 0777);
+    int fd = above_stdio(sys_openat(dirfd, name, O_RDWR | O_CREAT | O_EXCL | FLAGS, 0777));
     if (fd >= 0) {
         (void)dress(fd, making, data);
     }
@@ -100,9 +101,9 @@ static bool unwritable(int error) {
 }
 
 static int open_existing(int dirfd, const char *name) {
-    int fd = sys_openat(dirfd, name, O_RDWR | FLAGS, 0);
+    int fd = above_stdio(sys_openat(dirfd, name, O_RDWR | FLAGS, 0));
     if (unwritable(fd)) {
-        int readable = sys_openat(dirfd, name, O_RDONLY | FLAGS, 0);
+        int readable = above_stdio(sys_openat(dirfd, name, O_RDONLY | FLAGS, 0));
         return readable == -ENOENT ? fd : readable;
     }
     return fd;

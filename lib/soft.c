@@ -4,6 +4,7 @@
 #include <limits.h>
 #include <stdio.h>
 
+#include "lib/above_stdio.h"
 #include "lib/nameless.h"
 #include "lib/sys_linux.h"
 
@@ -97,8 +98,9 @@ static int make_whole(const char *path, const struct soft_text *text, struct sys
 
 /* For file systems without O_TMPFILE, or without /proc. */
 static int make_plainly(const char *path, const struct soft_text *text, struct sys_stat *ret_stat) {
-    int fd = sys_openat(AT_FDCWD, path,
-                        O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC | O_NOCTTY, 0666);
+    int fd = above_stdio(
+        sys_openat(AT_FDCWD, path,
+                   O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC | O_NOCTTY, 0666));
     if (fd < 0) {
         return fd;
     }
@@ -113,7 +115,8 @@ static int make_plainly(const char *path, const struct soft_text *text, struct s
 /* One that was opened without a name would never be found again by its descriptor:
  * so another one, which was opened by name. */
 static int with_name(const char *path, int fd) {
-    int named = sys_openat(AT_FDCWD, path, O_WRONLY | O_NOFOLLOW | O_CLOEXEC | O_NOCTTY, 0);
+    int named = above_stdio(
+        sys_openat(AT_FDCWD, path, O_WRONLY | O_NOFOLLOW | O_CLOEXEC | O_NOCTTY, 0));
     if (named < 0) {
         return fd;
     }
@@ -143,7 +146,8 @@ int soft_make(const char *path, const struct soft_text *text, int *ret_fd,
 }
 
 int soft_open(const char *path) {
-    return sys_openat(AT_FDCWD, path, O_RDONLY | O_NOFOLLOW | O_CLOEXEC | O_NOCTTY | O_NONBLOCK, 0);
+    const int flags = O_RDONLY | O_NOFOLLOW | O_CLOEXEC | O_NOCTTY | O_NONBLOCK;
+    return above_stdio(sys_openat(AT_FDCWD, path, flags, 0));
 }
 
 struct soft_owner soft_read(int fd) {

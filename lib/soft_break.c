@@ -7,6 +7,7 @@
 #include <string.h>
 #include <sys/file.h>
 
+#include "lib/above_stdio.h"
 #include "lib/soft.h"
 #include "lib/sys_linux.h"
 
@@ -176,7 +177,8 @@ static int break_marker(const char *path, int fd, bool only_stale, int locked) {
 
 /* For writing where that is allowed: NFS locks only such. */
 static int open_to_break(const char *path) {
-    int fd = sys_openat(AT_FDCWD, path, O_RDWR | O_NOFOLLOW | O_CLOEXEC | O_NOCTTY | O_NONBLOCK, 0);
+    const int flags = O_RDWR | O_NOFOLLOW | O_CLOEXEC | O_NOCTTY | O_NONBLOCK;
+    int fd = above_stdio(sys_openat(AT_FDCWD, path, flags, 0));
     return fd == -EACCES || fd == -EPERM || fd == -EROFS ? soft_open(path) : fd;
 }
 
