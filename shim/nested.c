@@ -13,6 +13,7 @@
 #define IDLE_ASLEEP 3
 #define IDLE_SHARE 20 /* a twentieth */
 #define GENERATIONS 64
+#define LOCKERS 64
 
 static bool is_hidden(int fd) {
     return table_kind(table_get(fd)) == TABLE_HIDDEN;
@@ -20,7 +21,7 @@ static bool is_hidden(int fd) {
 
 /* All ancestors that hold it together. */
 struct holders {
-    bool any, several_children;
+    bool any, exclusive, several_children;
     struct procfs_rest rest;
 };
 
@@ -29,9 +30,11 @@ static struct holders look_at_ancestors(const struct lock_key *key) {
     pid_t pid = procfs_parent(0); /* not getppid: this /proc may number otherwise */
     for (int i = 0; i < GENERATIONS && pid > 0; i++, pid = procfs_parent(pid)) {
         int fd;
-        if (proclocks_find(pid, key, NULL, &fd) == LOCK_NOT_OPEN) {
+        enum lock_how how = proclocks_find(pid, key, NULL, &fd);
+        if (how == LOCK_NOT_OPEN) {
             continue;
         }
+        holders.exclusive |= how == LOCK_IS_EXCLUSIVE;
         struct procfs_rest one = procfs_rest(pid), *all = &holders.rest;
         holders.any = true;
         holders.several_children |= procfs_children(pid, NULL, 0) != 1;
@@ -44,6 +47,46 @@ static struct holders look_at_ancestors(const struct lock_key *key) {
         all->delay += one.delay;
     }
     return holders;
+}
+
+/* Those who have called flock for a shared lock of the file. */
+struct lockers {
+    const struct lock_key *key;
+    pid_t pids[LOCKERS];
+    int count;
+};
+
+static bool add_locker(const struct lock_line *line, void *data) {
+    struct lockers *lockers = data;
+    if (!line->waits && lock_key_same(&line->key, lockers->key)) {
+        if (lockers->count == LOCKERS) {
+            return true;
+        }
+        lockers->pids[lockers->count++] = line->pid;
+    }
+    return false;
+}
+
+static bool strike_out(int fd, const struct lock_line *line, void *data) {
+    struct lockers *lockers = data;
+    (void)fd;
+    for (int i = 0; lock_key_same(&line->key, lockers->key) && i < lockers->count; i++) {
+        if (lockers->pids[i] == line->pid) {
+            lockers->pids[i--] = lockers->pids[--lockers->count];
+        }
+    }
+    return lockers->count == 0;
+}
+
+bool nested_family_has_it_alone(const struct lock_key *key) {
+    struct lockers lockers = {.key = key};
+    (void)proclocks_each(add_locker, &lockers);
+    pid_t pid = 0;
+    for (int i = 0; i < GENERATIONS && lockers.count > 0 && (i == 0 || pid > 0); i++) {
+        (void)proclocks_of_process(pid, strike_out, &lockers);
+        pid = procfs_parent(pid);
+    }
+    return lockers.count == 0;
 }
 
 /* Whether they have been quiet for long enough. */
@@ -101,7 +144,8 @@ enum nested_answer nested_look(struct nested *nested, bool exclusive, int *ret_f
     uint64_t now = clock_now(), patience = several ? QUIET_AMONG_SEVERAL : QUIET_ALONE;
     if (are_quiet(nested, &holders.rest, patience, now) ||
         are_idle(nested, &holders.rest, several ? IDLE_AMONG_SEVERAL : IDLE_ALONE, now)) {
-        return NESTED_ANCESTOR;
+        bool alone = !exclusive || holders.exclusive || nested_family_has_it_alone(&nested->key);
+        return alone ? NESTED_ANCESTOR : NESTED_OTHERS;
     }
     if (nested->quiet_since == 0) {
         return NESTED_BUSY;
@@ -116,7 +160,8 @@ bool nested_waits_still(const struct lock_key *key) {
     int fd;
     const struct holders holders = look_at_ancestors(key);
     return holders.rest.asleep &&
-           (holders.any || proclocks_find(0, key, is_hidden, &fd) != LOCK_NOT_OPEN);
+           (holders.any || proclocks_find(0, key, is_hidden, &fd) != LOCK_NOT_OPEN) &&
+           (holders.exclusive || nested_family_has_it_alone(key));
 }
 
 bool nested_is_in_family(const struct lock_key *key) {

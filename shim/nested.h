@@ -19,6 +19,9 @@
  *
  * All the while it has to hold the lock, at every look. Who has it is told by
  * /proc/PID/fdinfo. The pid in /proc/locks is whoever called flock(2), often dead.
+ *
+ * Where it holds a shared lock, others may have one as well: who wants to write waits
+ * until they are gone.
  */
 #ifndef AUTOLOCK_NESTED_H
 #define AUTOLOCK_NESTED_H
@@ -45,6 +48,7 @@ enum nested_answer {
     NESTED_NO,
     NESTED_BUSY,     /* an ancestor holds it, but is at work */
     NESTED_MAYBE,    /* an ancestor holds it and is asleep: look again soon */
+    NESTED_OTHERS,   /* ancestors share it with others, and wait for us */
     NESTED_ANCESTOR, /* ancestors hold it and wait for us */
     NESTED_OURSELVES /* this process has it locked, as *ret_fd */
 };
@@ -53,11 +57,14 @@ enum nested_answer {
 enum nested_answer nested_look(struct nested *nested, bool exclusive, int *ret_fd);
 
 /* Whether an ancestor that has it locked waits at this moment, as far as one look can
- * tell. */
+ * tell, and nobody else has it. */
 bool nested_waits_still(const struct lock_key *key);
 
 /* Whether this process or an ancestor has it locked at all, through a descriptor that
  * is not ours. */
 bool nested_is_in_family(const struct lock_key *key);
+
+/* Whether nobody but this process and its ancestors has it locked. Reads /proc/locks. */
+bool nested_family_has_it_alone(const struct lock_key *key);
 
 #endif

@@ -88,6 +88,7 @@ static int look_at_family(struct wait *wait, uint64_t now, int *ret_fd) {
         case NESTED_BUSY:
             rarest = RAREST_LOOK_AT_ANCESTOR; /* it may fall asleep at any time */
             break;
+        case NESTED_OTHERS:
         case NESTED_NO:
             break;
         }
@@ -104,8 +105,9 @@ static int look_for_circle(struct wait *wait) {
     switch (circle_look(&wait->circle, &wait->nested.key, &who)) {
     case CIRCLE_CLOSED:
         /* An ancestor in it waits for its children, and wakes too often to be called
-         * quiet. */
-        if (target->rule->options->nested == NESTED_PASS && nested_is_in_family(&wait->nested.key)) {
+         * quiet. (Where others have the lock as well, they wait for us.) */
+        if (target->rule->options->nested == NESTED_PASS && nested_is_in_family(&wait->nested.key) &&
+            nested_family_has_it_alone(&wait->nested.key)) {
             put_why(target, "an ancestor has it and waits for this process (nested=pass)");
             return WAITED_PASS;
         }
