@@ -1,6 +1,7 @@
 #include "config/load.h"
 
 #include <errno.h>
+#include <stdatomic.h>
 #include <string.h>
 
 #include "config/resolve.h"
@@ -22,17 +23,27 @@ static bool read_switch(char *const *environment, const char *name, const char *
 }
 
 static size_t memory_needed(const struct sources *sources) {
-    size_t size = rules_memory(0) + resolve_memory_builtin();
+    size_t size = rules_memory(0) + RESOLVE_ROOM;
     for (size_t i = 0; i < sources->count; i++) {
         size += rules_memory(sources->list[i].length);
-        size += resolve_memory(sources->list[i].text);
     }
     return size;
 }
 
+/* Few rules need no page of their own, which costs a program that starts more
+ * than reading them. */
+static void *get_memory(size_t size) {
+    static _Alignas(struct rule) char few[2048];
+    static atomic_flag taken = ATOMIC_FLAG_INIT;
+    if (size <= sizeof(few) && !atomic_flag_test_and_set(&taken)) {
+        return few;
+    }
+    return sys_map(size);
+}
+
 static int make_rules(struct rule_set *set, const struct sources *sources, struct faults *faults) {
     size_t size = memory_needed(sources);
-    void *memory = sys_map(size);
+    void *memory = get_memory(size);
     if (!memory) {
         return -ENOMEM;
     }

@@ -189,7 +189,11 @@ size_t pattern_literal_length(const char *pattern) {
     if (pattern[0] != '/') {
         return 0;
     }
-    size_t length = strcspn(pattern, "*?[\\");
+    size_t length = 0;
+    while (pattern[length] != '\0' && pattern[length] != '*' && pattern[length] != '?' &&
+           pattern[length] != '[' && pattern[length] != '\\') {
+        length++;
+    }
     const char *doubled = strstr(pattern, "//");
     if (doubled && (size_t)(doubled - pattern) < length) {
         length = (size_t)(doubled - pattern);

@@ -12,7 +12,6 @@
 /* A directory whose every character has to be escaped. */
 #define DIRECTORY_SIZE ((size_t)2 * 4096)
 #define ABSOLUTE_MAX 1024
-#define BUILTIN_LENGTH_MAX 64
 
 /* Prefixes are hardly ever longer; such are resolved on the stack, since each
  * page of memory that a process touches as it starts costs it time. */
@@ -25,22 +24,32 @@ struct workspace {
     char resolved[4096]; /* what it resolves to */
 };
 
-/* How many patterns are absolute, or a few more. */
-static size_t count_absolute(const char *text) {
-    size_t count = 1; /* there may be a byte order mark before the first */
-    for (const char *p = text; (p = strchr(p, '/')); p++) {
-        count += p > text && strchr(" \t\n:!", p[-1]);
+/* What resolving may take for all rules together. */
+static size_t memory_needed(const struct rule_set *set) {
+    size_t count = 0, size = 0;
+    for (size_t i = 0; i < set->count; i++) {
+        if (set->rules[i].pattern[0] == '/') {
+            count++;
+            size += strlen(set->rules[i].pattern) + 1;
+        }
     }
-    return count;
+    size_t most = ABSOLUTE_MAX + builtin_count();
+    return (count < most ? count : most) * DIRECTORY_SIZE + size;
 }
 
-size_t resolve_memory(const char *text) {
-    size_t count = count_absolute(text);
-    return (count < ABSOLUTE_MAX ? count : ABSOLUTE_MAX) * DIRECTORY_SIZE + strlen(text) + 1;
-}
-
-size_t resolve_memory_builtin(void) {
-    return builtin_count() * (DIRECTORY_SIZE + BUILTIN_LENGTH_MAX);
+/* rules_resolve_directory, which may need more memory, once. */
+static int put_directory(struct rule_set *set, struct rule *rule, const char *resolved) {
+    int r = rules_resolve_directory(set, rule, resolved);
+    if (r == -ENOSPC && !set->text_memory) {
+        size_t size = memory_needed(set);
+        void *memory = sys_map(size);
+        if (!memory) {
+            return -ENOMEM;
+        }
+        rules_give_text_memory(set, memory, size);
+        r = rules_resolve_directory(set, rule, resolved);
+    }
+    return r;
 }
 
 /* Shortens a path by its last component. */
@@ -134,7 +143,7 @@ static int resolve_by_workspace(struct rule_set *set, struct rule *rule, struct 
     if (length <= 0 || !resolve_prefix(w, (size_t)length) || strcmp(w->resolved, w->prefix) == 0) {
         return 0;
     }
-    return rules_resolve_directory(set, rule, w->resolved);
+    return put_directory(set, rule, w->resolved);
 }
 
 /* `known` is the last prefix that has turned out to need nothing: the next rule
@@ -151,7 +160,7 @@ static int resolve_rule(struct rule_set *set, struct rule *rule, char known[SHOR
         return 0;
     }
     if (length > 0 && resolve_link(prefix, resolved, sizeof(resolved))) {
-        return rules_resolve_directory(set, rule, resolved);
+        return put_directory(set, rule, resolved);
     }
     if (!*workspace && !(*workspace = sys_map(sizeof(**workspace)))) {
         return -ENOMEM;

@@ -8,13 +8,16 @@
 
 #include "config/sources.h"
 
-/* Memory beyond rules_memory that resolving the rules of a text may take, for
- * its first 1,024 absolute patterns; and what the built-in ones may take. */
-size_t resolve_memory(const char *text);
-size_t resolve_memory_builtin(void);
+/* Memory beyond rules_memory in which the built-in rules can be resolved as a
+ * rule, so that no more has to be mapped. */
+#define RESOLVE_ROOM 256
 
-/* Resolves what can be resolved; a missing directory by its nearest ancestor.
- * Returns 0 or -ENOMEM. */
+/*
+ * Resolves what can be resolved; a missing directory by its nearest ancestor.
+ * What there is no room for gets memory that is mapped, enough for the built-in
+ * rules and 1,024 others; beyond, a fault says so. Nothing can be added to the
+ * set afterwards. Returns 0 or -ENOMEM.
+ */
 int resolve_rules(struct rule_set *set, struct faults *faults);
 
 #endif

@@ -28,7 +28,15 @@ void rules_init(struct rule_set *set, void *memory, size_t size) {
 }
 
 size_t rules_room(const struct rule_set *set) {
+    if (set->text_memory) {
+        return (size_t)(set->text - set->text_memory);
+    }
     return (size_t)(set->text - set->memory) - set->count * sizeof(struct rule);
+}
+
+void rules_give_text_memory(struct rule_set *set, void *memory, size_t size) {
+    set->text_memory = memory;
+    set->text = set->text_memory + size;
 }
 
 char *rules_take_text(struct rule_set *set, size_t size) {
@@ -91,7 +99,7 @@ static const struct rule_options *keep_options(struct rule_set *set,
 
 int rules_append(struct rule_set *set, const struct rule *rule) {
     const struct rule_options *options = keep_options(set, rule->options);
-    if (!options || rules_room(set) < sizeof(*rule)) {
+    if (!options || set->text_memory || rules_room(set) < sizeof(*rule)) {
         return -ENOSPC;
     }
     if (!rule->exclude) {

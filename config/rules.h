@@ -66,6 +66,7 @@ struct rule_set {
      * end with, a bit each, which answers most of rules_may_match at once. */
     char *text;
     char *memory;
+    char *text_memory; /* NULL: the text is in `memory` too */
     uint32_t name_ends[8];
     const char *common;   /* what all paths that are locked begin with, */
     size_t common_length; /* as far as rules_prepare has found out */

@@ -27,7 +27,10 @@ static bool is_literal(const char *component, const char *end) {
 static const char *directory_end(const char *pattern) {
     const char *end = pattern;
     while (*end == '/') {
-        const char *component = end + strspn(end, "/");
+        const char *component = end;
+        while (*component == '/') { /* strspn(3) is a page of libc that few need */
+            component++;
+        }
         const char *slash = strchr(component, '/');
         if (!slash || !is_literal(component, slash)) {
             break;

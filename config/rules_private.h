@@ -6,8 +6,11 @@
 
 #include "config/rules.h"
 
-/* Room that is left between the rules and their text. */
+/* Room that is left for text: above the rules, or in memory of its own. */
 size_t rules_room(const struct rule_set *set);
+
+/* Text goes there from now on. No rule can be added any more. */
+void rules_give_text_memory(struct rule_set *set, void *memory, size_t size);
 
 /* Takes `size` bytes of text off the room; NULL when there are not so many. */
 char *rules_take_text(struct rule_set *set, size_t size);

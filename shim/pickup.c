@@ -7,7 +7,7 @@
 #include "shim/belongs.h"
 #include "shim/hidden.h"
 
-#define CHUNK 128
+#define CHUNK 512
 
 static const struct sidecar_id NO_ID;
 

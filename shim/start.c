@@ -62,12 +62,12 @@ void start_now(void) {
     real_find();
     bool active = false, picked_up = false;
     if (!getauxval(AT_SECURE)) {
-        (void)process_mark();
         int faults = say_start(environ);
         picked_up = pickup();
         active = load(faults);
     }
     if (active || picked_up) {
+        (void)process_mark();
         fork_start();
     }
     atomic_store_explicit(&start_state, active ? START_ACTIVE : START_IDLE, memory_order_release);

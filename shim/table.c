@@ -20,8 +20,10 @@ struct leaf {
     struct slot slots[LEAF_SIZE];
 };
 
-/* Four megabytes of addresses, of which the pages that are used cost memory. */
-static _Atomic(struct leaf *) top[TOP_SIZE];
+/* Four megabytes of addresses, of which the pages that are used cost memory.
+ * "common" puts it behind the variables that every process uses, which then
+ * share their pages. */
+__attribute__((common, visibility("hidden"))) _Atomic(struct leaf *) table_top[TOP_SIZE];
 
 /* Numbers that ever were TABLE_HIDDEN or TABLE_PROGRAM lie in here. */
 static struct {
@@ -145,7 +147,7 @@ static struct slot *slot_of(int fd) {
     if (fd < 0 || fd == TABLE_NOBODY) {
         return NULL;
     }
-    struct leaf *leaf = atomic_load_explicit(&top[fd >> LEAF_BITS], memory_order_acquire);
+    struct leaf *leaf = atomic_load_explicit(&table_top[fd >> LEAF_BITS], memory_order_acquire);
     return leaf ? &leaf->slots[(unsigned)fd % LEAF_SIZE] : NULL;
 }
 
@@ -190,7 +192,7 @@ static struct slot *slot_made(int fd) {
         return slot;
     }
     struct leaf *leaf = sys_map(sizeof(*leaf)), *other = NULL;
-    if (leaf && !atomic_compare_exchange_strong(&top[fd >> LEAF_BITS], &other, leaf)) {
+    if (leaf && !atomic_compare_exchange_strong(&table_top[fd >> LEAF_BITS], &other, leaf)) {
         sys_unmap(leaf, sizeof(*leaf));
     }
     return slot_of(fd);

@@ -33,7 +33,7 @@ own=$(comm -12 <(printf '%s\n' "$named") <(printf '%s\n' "$undefined"))
 
 # What pthread_cleanup_push needs: __pthread_*, __sigsetjmp.
 # bcmp: what clang makes of a memcmp whose sign nobody asks for.
-allowed='^(_GLOBAL_OFFSET_TABLE_|__asan.*|__ubsan.*|__errno_location|__libc_single_threaded|__environ|environ|__libc_current_sigrt(min|max)|__register_atfork|__pthread_(un)?register_cancel|__pthread_unwind_next|__sigsetjmp|pthread_(atfork|setcancelstate|setcanceltype|testcancel)|__dso_handle|_exit|bcmp|dladdr|dlsym|fileno|getauxval|mem(chr|cmp|cpy|move|rchr|set)|sigaltstack|sigfillset|str(chr|cmp|len|ncmp|nlen|rchr|spn|cspn|str)|__isoc23_strtou?l|strtou?l|__stack_chk_fail)$'
+allowed='^(_GLOBAL_OFFSET_TABLE_|__asan.*|__ubsan.*|__errno_location|__libc_single_threaded|__environ|environ|__libc_current_sigrt(min|max)|__register_atfork|__pthread_(un)?register_cancel|__pthread_unwind_next|__sigsetjmp|pthread_(atfork|setcancelstate|setcanceltype|testcancel)|__dso_handle|_exit|bcmp|dl_iterate_phdr|dlsym|fileno|getauxval|mem(chr|cmp|cpy|move|rchr|set)|sigaltstack|sigfillset|str(chr|cmp|len|ncmp|nlen|rchr|spn|cspn|str)|__isoc23_strtou?l|strtou?l|__stack_chk_fail)$'
 defined=$(nm --defined-only "$@" | awk '{print $3}' | sort -u)
 foreign=$(comm -23 <(printf '%s\n' "$undefined") <(printf '%s\n' "$defined") | grep -v -E "$allowed")
 [ -z "$foreign" ] || fail "needs more of libc than it may: $foreign"
