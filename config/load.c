@@ -6,7 +6,10 @@
 
 #include "config/resolve.h"
 #include "config/sources.h"
+#include "config/rules_private.h"
 #include "lib/sys_linux.h"
+
+#define POPULATED_MIN ((size_t)4 * 4096) /* below, faults are as cheap */
 
 /* Whether a switch is set to `set`; missing, empty and `unset` are the same. */
 static bool read_switch(char *const *environment, const char *name, const char *set,
@@ -41,12 +44,40 @@ static void *get_memory(size_t size) {
     return sys_map(size);
 }
 
+/* Not less than the rules that are in them. */
+static size_t count_rules(const struct sources *sources) {
+    size_t count = builtin_count();
+    for (size_t i = 0; i < sources->count; i++) {
+        const struct source *source = &sources->list[i];
+        const char *end = source->text + source->length;
+        count++;
+        for (const char *p = source->text; (p = memchr(p, '\n', (size_t)(end - p))); p++) {
+            count++;
+        }
+    }
+    return count;
+}
+
+/* What many rules will take of the memory: from its start themselves, from its
+ * end their text. */
+static void populate(char *memory, size_t size, const struct sources *sources) {
+    size_t rules = count_rules(sources) * sizeof(struct rule), text = 0;
+    for (size_t i = 0; i < sources->count; i++) {
+        text += sources->list[i].length;
+    }
+    if (rules + text > POPULATED_MIN && rules < size && text < size) {
+        sys_populate(memory, rules);
+        sys_populate(memory + size - text, text);
+    }
+}
+
 static int make_rules(struct rule_set *set, const struct sources *sources, struct faults *faults) {
     size_t size = memory_needed(sources);
     void *memory = get_memory(size);
     if (!memory) {
         return -ENOMEM;
     }
+    populate(memory, size, sources);
     rules_init(set, memory, size);
     for (size_t i = 0; i < sources->count; i++) {
         const struct source *source = &sources->list[i];

@@ -175,7 +175,16 @@ bool pattern_match(const char *pattern, const char *path) {
 /* -1 for a last character of a pattern that may stand for others; an escaped
  * one does not, but who ends a name with '*'? */
 static int literal_end(char last) {
-    return strchr("/*?]", last) ? -1 : (unsigned char)last;
+    switch (last) {
+    case '\0':
+    case '/':
+    case '*':
+    case '?':
+    case ']':
+        return -1;
+    default:
+        return (unsigned char)last;
+    }
 }
 
 int pattern_last_byte(const char *pattern) {
@@ -229,8 +238,22 @@ static bool is_dots(const struct span *component) {
     return length <= 2 && memcmp(component->start, "..", length) == 0;
 }
 
+/* A name, with nothing in it that could be wrong: nearly every pattern of those
+ * who have a thousand. */
+static bool is_plain_name(const char *pattern, const char *end) {
+    for (const char *p = pattern; p < end; p++) {
+        if (*p == '[' || *p == '\\' || *p == '/') {
+            return false;
+        }
+    }
+    return *pattern != '.' && pattern < end && end - pattern <= PATTERN_LENGTH_MAX;
+}
+
 const char *pattern_fault(const char *pattern) {
     const char *end = pattern + strlen(pattern);
+    if (is_plain_name(pattern, end)) {
+        return NULL;
+    }
     if (pattern == end) {
         return "no pattern";
     }

@@ -56,6 +56,7 @@ static int read_open(int fd, struct textfile *ret) {
     if (!text) {
         return -ENOMEM;
     }
+    sys_populate(text, mapped);
     ssize_t length = read_all(fd, text, mapped - 1);
     if (length >= 0 && memchr(text, '\0', (size_t)length)) {
         length = -EILSEQ;
