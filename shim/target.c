@@ -147,18 +147,48 @@ int target_prepare(struct target *target) {
     return hidden < 0 ? hidden : 0;
 }
 
+static bool is_same_directory(int a, int b) {
+    struct sys_stat x, y;
+    return sys_fstat(a, &x) == 0 && sys_fstat(b, &y) == 0 &&
+           sidecar_same(sidecar_id_of(&x), sidecar_id_of(&y));
+}
+
+/* Nearly always the program's name is the canonical path, and no link has come
+ * into it: that takes fewer calls to see. `parent`: room for a path. */
+static bool leads_there_still(const struct target *target, const char *path, bool follow,
+                              char *parent) {
+    const struct canonical *where = &target->where;
+    size_t length = (size_t)(where->name - where->path);
+    struct sys_stat file;
+    if (strcmp(path, where->path) != 0 || length == 0 ||
+        (follow && sys_stat(where->directory, where->name, AT_SYMLINK_NOFOLLOW, &file) == 0 &&
+         S_ISLNK(file.mode))) {
+        return false;
+    }
+    memcpy(parent, path, length);
+    parent[length > 1 ? length - 1 : length] = '\0';
+    struct sys_open_how how = {.flags = O_PATH | O_DIRECTORY | O_CLOEXEC,
+                               .resolve = SYS_RESOLVE_NO_SYMLINKS};
+    int directory = sys_openat2(AT_FDCWD, parent, &how);
+    if (directory < 0) {
+        return false;
+    }
+    bool same = is_same_directory(directory, where->directory);
+    (void)sys_close(directory);
+    return same;
+}
+
 bool target_leads_elsewhere(const struct target *target, int dirfd, const char *path, bool follow) {
     struct target *now = scratch_get();
     if (!now) {
         return false;
     }
     bool elsewhere = true;
-    if (canonical_resolve(dirfd, path, follow, &now->where) == 0) {
-        struct sys_stat a, b;
+    if (leads_there_still(target, path, follow, now->where.scratch)) {
+        elsewhere = false;
+    } else if (canonical_resolve(dirfd, path, follow, &now->where) == 0) {
         elsewhere = strcmp(now->where.path, target->where.path) != 0 ||
-                    sys_fstat(now->where.directory, &a) < 0 ||
-                    sys_fstat(target->where.directory, &b) < 0 ||
-                    !sidecar_same(sidecar_id_of(&a), sidecar_id_of(&b));
+                    !is_same_directory(now->where.directory, target->where.directory);
         canonical_done(&now->where);
     }
     scratch_put(now);

@@ -3,7 +3,9 @@
 #include <criterion/criterion.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -220,6 +222,39 @@ Test(identity, a_directory_link_that_is_turned_while_we_wait) {
     cr_assert_eq(puppet_call(puppet, "read 3"), 2);
     cr_expect_str_eq(puppet->text, "2");
     (void)puppet_end(puppet);
+}
+
+/* The same where the program gives the whole path, and no link was in it. */
+Test(identity, a_whole_path_that_leads_elsewhere_after_we_waited) {
+    static const struct {
+        const char *change, *locked, *free, *text;
+    } cases[] = {
+        {"mv real next && mv other real", "real/a.csv", "next/a.csv", "2"},
+        {"mv real next && ln -s other real", "other/a.csv", "next/a.csv", "2"},
+        {"ln -sf ../other/a.csv real/a.csv", "other/a.csv", "real/a.csv", "2"},
+        {"mv real next && ln -s next real", "next/a.csv", "other/a.csv", "1"},
+    };
+    char command[PATH_MAX + 64], *here = getcwd(NULL, 0);
+    for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
+        cr_assert_eq(run_shell(NULL, "rm -rf real next other && mkdir real other"), 0);
+        put_file("real/a.csv", "1\n");
+        put_file("other/a.csv", "2\n");
+        struct stranger stranger = stranger_locks("real/a.csv", LOCK_EX);
+        struct puppet *puppet = puppet_start("*.csv", NULL);
+        snprintf(command, sizeof(command), "freopen 3 %s/real/a.csv r+", here);
+        cr_assert_eq(puppet_call(puppet, "fopen /dev/null r"), 3);
+        puppet_tell(puppet, command);
+        wait_until_queued(puppet->pid);
+        cr_assert_eq(run_shell(NULL, cases[i].change), 0);
+        stranger_leaves(stranger);
+        cr_assert_eq(puppet_result(puppet), 3, "%s", cases[i].change);
+        cr_expect_eq(lock_state(cases[i].locked), EXCLUSIVE, "%s", cases[i].change);
+        cr_expect_neq(lock_state(cases[i].free), EXCLUSIVE, "%s", cases[i].change);
+        cr_assert_eq(puppet_call(puppet, "read 3"), 2);
+        cr_expect_str_eq(puppet->text, cases[i].text, "%s", cases[i].change);
+        (void)puppet_end(puppet);
+    }
+    free(here);
 }
 
 /* The directory itself is replaced by another: nothing is remembered. */
