@@ -182,6 +182,8 @@ def run(directory):
 
     group("hand-over from one process to the next", "ns", [
         ("bare flock", [WORKER, "handover", "flock", data, "60"], environment()),
+        ("hand-written, the least, which opens after it", [WORKER, "handover", "least", data, "60"],
+         environment()),
         ("autolock, no timeout", [WORKER, "handover", "open", data, "60"],
          environment(LIBRARY, "*.csv")),
         ("autolock, timeout=60s", [WORKER, "handover", "open", data, "60"],

@@ -9,7 +9,8 @@
  *                                                 which the median of BATCHES
  *     shim_worker start COUNT STDIO PROGRAM...    of fork, exec and wait
  *     shim_worker fork COUNT FILE...              the same with the FILEs open
- *     shim_worker handover open|flock FILE COUNT  the median from one to the next
+ *     shim_worker handover open|flock|least FILE COUNT
+ *                                                 the median from one to the next
  *     shim_worker memory [-]                      private kilobytes of this process
  */
 #include <errno.h>
@@ -72,7 +73,7 @@ static void fopen_once(const char *path) {
 }
 
 /* The least that the protocol asks for (contract P1, P2, T2). */
-static void least_once(const char *path) {
+static int least_open(const char *path, int operation, int *ret_lock) {
     static char sidecar[4096];
     if (!*sidecar) {
         snprintf(sidecar, sizeof(sidecar), "%s.lock", path);
@@ -83,12 +84,19 @@ static void least_once(const char *path) {
     int low = open(sidecar, O_RDWR | O_CLOEXEC | O_NOFOLLOW | O_NOCTTY | O_NONBLOCK);
     int lock = fcntl(low, F_DUPFD_CLOEXEC, 957);
     close(low);
-    check(flock(lock, LOCK_EX | LOCK_NB) == 0, "flock");
+    check(flock(lock, operation) == 0, "flock");
     check(fstat(lock, &descriptor) == 0 && lstat(sidecar, &name) == 0 &&
               descriptor.st_ino == name.st_ino && descriptor.st_dev == name.st_dev,
           "sidecar");
     int fd = open(path, O_RDWR);
-    check(fd >= 0 && close(fd) == 0 && close(lock) == 0, path);
+    check(fd >= 0, path);
+    *ret_lock = lock;
+    return fd;
+}
+
+static void least_once(const char *path) {
+    int lock, fd = least_open(path, LOCK_EX | LOCK_NB, &lock);
+    check(close(fd) == 0 && close(lock) == 0, path);
 }
 
 static void repeat(void (*once)(const char *), const char *path, int count) {
@@ -126,16 +134,22 @@ static void run_children(int count, const char *stdio, char **program) {
     printf("%.1f\n", (double)(processor_time() + children_time() - start) / count);
 }
 
-static int get(const char *path, int bare) {
+enum way { WAY_OPEN, WAY_FLOCK, WAY_LEAST };
+
+static int get(const char *path, enum way way, int *ret_lock) {
+    *ret_lock = -1;
+    if (way == WAY_LEAST) {
+        return least_open(path, LOCK_EX, ret_lock);
+    }
     int fd = open(path, O_RDWR);
     check(fd >= 0, path);
-    check(!bare || flock(fd, LOCK_EX) == 0, "flock");
+    check(way != WAY_FLOCK || flock(fd, LOCK_EX) == 0, "flock");
     return fd;
 }
 
 /* Two processes in turn. Each keeps the file for a while, in which the other
  * comes to stand in the queue, then notes the time and lets go. */
-static void hand_over(int bare, const char *path, int count) {
+static void hand_over(enum way way, const char *path, int count) {
     struct shared {
         _Atomic uint64_t left;
         _Atomic int who;
@@ -147,7 +161,7 @@ static void hand_over(int bare, const char *path, int count) {
     pid_t pid = fork();
     int self = pid == 0;
     for (int i = 0; i < count; i++) {
-        int fd = get(path, bare);
+        int lock, fd = get(path, way, &lock);
         uint64_t got = now(), left = atomic_load(&shared->left);
         if (left && atomic_load(&shared->who) != self) {
             shared->times[self * count + i] = got - left;
@@ -156,6 +170,9 @@ static void hand_over(int bare, const char *path, int count) {
         atomic_store(&shared->who, self);
         atomic_store(&shared->left, now());
         close(fd);
+        if (lock >= 0) {
+            close(lock);
+        }
         nanosleep(&short_moment, NULL); /* not before the other has it */
     }
     if (pid == 0) {
@@ -209,7 +226,10 @@ int main(int argc, char **argv) {
         unsetenv("LD_PRELOAD");
         run_children(atoi(argv[2]), NULL, true_program);
     } else if (strcmp(what, "handover") == 0 && argc == 5) {
-        hand_over(strcmp(argv[2], "flock") == 0, argv[3], atoi(argv[4]));
+        hand_over(strcmp(argv[2], "flock") == 0   ? WAY_FLOCK
+                  : strcmp(argv[2], "least") == 0 ? WAY_LEAST
+                                                  : WAY_OPEN,
+                  argv[3], atoi(argv[4]));
     } else if (strcmp(what, "memory") == 0) {
         print_memory();
         fflush(stdout);
