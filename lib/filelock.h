@@ -160,8 +160,8 @@ const char *filelock_path(const struct filelock *lock);
 enum filelock_state {
     FILELOCK_FREE,
     FILELOCK_ALIVE,  /* its process is alive on this host */
-    FILELOCK_DEAD,   /* stale: the next acquire breaks it */
-    FILELOCK_UNKNOWN /* another host, or the file does not say */
+    FILELOCK_DEAD,   /* it has ended, reaped or not: the next acquire breaks the lock */
+    FILELOCK_UNKNOWN /* another host or time namespace, or the file does not say */
 };
 
 struct filelock_owner {
@@ -171,7 +171,9 @@ struct filelock_owner {
 };
 
 /* Who holds a soft lock, whoever it is. Returns 0; -EOPNOTSUPP for kind flock,
- * where lslocks(8) tells; or an error of open(2). */
+ * where lslocks(8) tells; -EMFILE, -ENFILE or -ENOMEM where too little is left to find
+ * it out; -EISDIR, -ENOTDIR, -EACCES (a directory on the way may not be searched) or
+ * what else stat(2) fails with. A file that may not be read is FILELOCK_UNKNOWN. */
 int filelock_get_owner(struct filelock *lock, struct filelock_owner *ret);
 
 /*

@@ -6,6 +6,7 @@
 
 #include "lib/above_stdio.h"
 #include "lib/nameless.h"
+#include "lib/process_stat.h"
 #include "lib/sys_linux.h"
 
 static int same_file(const char *path, int fd) {
@@ -150,15 +151,19 @@ int soft_open(const char *path) {
     return above_stdio(sys_openat(AT_FDCWD, path, flags, 0));
 }
 
-struct soft_owner soft_read(int fd) {
+int soft_read(int fd, struct soft_owner *ret) {
     struct sys_stat stat;
     char text[SOFT_TEXT_SIZE];
+    if (process_stat_is_lack(fd)) {
+        return fd;
+    }
     if (fd < 0 || sys_fstat(fd, &stat) < 0 || !S_ISREG(stat.mode)) {
-        return (struct soft_owner){.state = SOFT_UNKNOWN};
+        *ret = (struct soft_owner){.state = SOFT_UNKNOWN};
+        return 0;
     }
     ssize_t n = (ssize_t)SYS_CALL(SYS_pread64, fd, text, sizeof(text) - 1, 0, 0, 0);
     text[n > 0 ? n : 0] = '\0';
-    return soft_text_judge(text);
+    return soft_text_judge(text, ret);
 }
 
 int soft_judge(const char *path, struct soft_owner *ret, struct sidecar_id *ret_id) {
@@ -171,7 +176,7 @@ int soft_judge(const char *path, struct soft_owner *ret, struct sidecar_id *ret_
     } else if (r == 0 && S_ISDIR(stat.mode)) {
         r = -EISDIR; /* nobody's lock, and nobody would ever remove it */
     } else if (r == 0) {
-        *ret = soft_read(fd);
+        r = soft_read(fd, ret);
         *ret_id = sidecar_id_of(&stat);
     }
     if (fd >= 0) {

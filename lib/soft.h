@@ -35,8 +35,9 @@ void soft_abandon(const char *path, int fd);
 int soft_judge(const char *path, struct soft_owner *ret, struct sidecar_id *ret_id);
 
 /* The marker for reading, without being caught by what else has the name; and what
- * its file says, where a descriptor below 0 is one that cannot be read. */
+ * its file says, where a descriptor below 0 is one that cannot be read. Returns 0; or
+ * -EMFILE, -ENFILE, -ENOMEM, which say nothing of the marker. */
 int soft_open(const char *path);
-struct soft_owner soft_read(int fd);
+int soft_read(int fd, struct soft_owner *ret);
 
 #endif

@@ -38,7 +38,10 @@ static int make_aside(struct breaking *breaking) {
     struct soft_text text;
     struct sidecar_id id;
     int r = -EEXIST;
-    soft_text_compose(&text);
+    int composed = soft_text_compose(&text);
+    if (composed < 0) {
+        return composed;
+    }
     for (int attempt = 0; r == -EEXIST && attempt < SIDECAR_ATTEMPTS; attempt++) {
         int n = snprintf(breaking->aside, sizeof(breaking->aside), "%.*s" ASIDE "%ld.%u",
                          directory_length(breaking->path), breaking->path, (long)sys_getpid(),
@@ -158,10 +161,12 @@ static int replace(const char *path, struct sidecar_id judged, int locked) {
  * it cannot be read, and is broken by hand. */
 static int break_marker(const char *path, int fd, bool only_stale, int locked) {
     struct sys_stat stat, now;
-    if (only_stale && soft_read(fd).state != SOFT_DEAD) {
-        return 0;
+    struct soft_owner owner;
+    int r = only_stale ? soft_read(fd, &owner) : 0;
+    if (r < 0 || (only_stale && owner.state != SOFT_DEAD)) {
+        return r;
     }
-    int r = sys_stat(AT_FDCWD, path, AT_SYMLINK_NOFOLLOW, &now);
+    r = sys_stat(AT_FDCWD, path, AT_SYMLINK_NOFOLLOW, &now);
     if (r < 0) {
         return r == -ENOENT ? 0 : r;
     }

@@ -8,6 +8,7 @@
 #include <string.h>
 #include <sys/utsname.h>
 
+#include "lib/process_stat.h"
 #include "lib/start_token.h"
 #include "lib/sys_linux.h"
 
@@ -15,13 +16,17 @@ static const char *host_name(struct utsname *name) {
     return uname(name) == 0 ? name->nodename : "";
 }
 
-void soft_text_compose(struct soft_text *ret) {
+int soft_text_compose(struct soft_text *ret) {
     struct utsname name;
     char token[START_TOKEN_SIZE];
     pid_t pid = sys_getpid();
-    bool known = start_token(pid, token) == 0;
+    int r = start_token(pid, token);
+    if (process_stat_is_lack(r)) {
+        return r;
+    }
     ret->length = (size_t)snprintf(ret->start, sizeof(ret->start), "%ld\n%s\n%s%s", (long)pid,
-                                   host_name(&name), known ? token : "", known ? "\n" : "");
+                                   host_name(&name), r == 0 ? token : "", r == 0 ? "\n" : "");
+    return 0;
 }
 
 /* Cuts the next line out of a text; NULL when it does not end. */
@@ -35,40 +40,54 @@ static char *next_line(char **text) {
     return start;
 }
 
-static enum soft_state judge_process(pid_t pid, const char *token) {
-    int r = (int)SYS_CALL(SYS_kill, pid, 0, 0, 0, 0, 0);
-    if (r == -ESRCH) {
-        return SOFT_DEAD;
-    }
+/* A process without a token, or of which /proc does not tell, may be the one. */
+static int judge_process(pid_t pid, const char *token, enum soft_state *ret) {
+    struct process_stat stat;
     char now[START_TOKEN_SIZE];
-    if (!token || !*token || start_token(pid, now) < 0) {
-        return SOFT_ALIVE;
+    *ret = SOFT_DEAD;
+    if (SYS_CALL(SYS_kill, pid, 0, 0, 0, 0, 0) == -ESRCH) {
+        return 0;
     }
-    return strcmp(now, token) == 0 ? SOFT_ALIVE : SOFT_DEAD;
+    int r = process_stat_read(pid, &stat);
+    if (r == 0 && process_stat_is_over(&stat)) {
+        return 0;
+    }
+    if (r == 0 && token && *token) {
+        r = start_token_of(&stat, now);
+        if (r == 0 && strcmp(now, token) != 0) {
+            /* Another process, or the same one seen from another time namespace. */
+            r = process_stat_shares_time(pid);
+            *ret = r == 1 ? SOFT_DEAD : SOFT_UNKNOWN;
+            return r < 0 ? r : 0;
+        }
+    }
+    *ret = SOFT_ALIVE;
+    return process_stat_is_lack(r) ? r : 0;
 }
 
 /* *ret stays as it is where the text is none of ours. */
-static void judge(char *text, struct soft_owner *ret) {
+static int judge(char *text, struct soft_owner *ret) {
     struct utsname name;
     char *end, *pid = next_line(&text), *host = pid ? next_line(&text) : NULL;
     if (!host) {
-        return;
+        return 0;
     }
     long number = strtol(pid, &end, 10);
     if (*end || number <= 0 || number > INT_MAX || strlen(host) >= sizeof(ret->host)) {
-        return;
+        return 0;
     }
     ret->pid = (pid_t)number;
     (void)strcpy(ret->host, host);
-    if (*host && strcmp(host, host_name(&name)) == 0) {
-        ret->state = judge_process(ret->pid, next_line(&text));
+    if (!*host || strcmp(host, host_name(&name)) != 0) {
+        return 0;
     }
+    return judge_process(ret->pid, next_line(&text), &ret->state);
 }
 
-struct soft_owner soft_text_judge(char *text) {
-    struct soft_owner owner = {.state = SOFT_UNKNOWN};
+int soft_text_judge(char *text, struct soft_owner *ret) {
     int saved = errno;
-    judge(text, &owner);
+    *ret = (struct soft_owner){.state = SOFT_UNKNOWN};
+    int r = judge(text, ret);
     errno = saved;
-    return owner;
+    return r;
 }

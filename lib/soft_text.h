@@ -15,8 +15,8 @@
 enum soft_state {
     SOFT_FREE,
     SOFT_ALIVE,  /* held by a living process of this host */
-    SOFT_DEAD,   /* stale: its process of this host is gone */
-    SOFT_UNKNOWN /* held: another host, empty, unreadable */
+    SOFT_DEAD,   /* stale: its process of this host has ended, reaped or not */
+    SOFT_UNKNOWN /* held: another host, another time namespace, empty, unreadable */
 };
 
 struct soft_owner {
@@ -30,10 +30,12 @@ struct soft_text {
     char start[SOFT_TEXT_SIZE];
 };
 
-/* The text of a lock that this process makes. */
-void soft_text_compose(struct soft_text *ret);
+/* The text of a lock that this process makes. Returns 0; or -EMFILE, -ENFILE, -ENOMEM:
+ * without its token a lock would seem to be held once the pid is somebody else's. */
+int soft_text_compose(struct soft_text *ret);
 
-/* Who holds a lock with this text, which is cut to pieces. */
-struct soft_owner soft_text_judge(char *text);
+/* Who holds a lock with this text, which is cut to pieces. Returns 0; or -EMFILE,
+ * -ENFILE, -ENOMEM where that cannot be found out. */
+int soft_text_judge(char *text, struct soft_owner *ret);
 
 #endif

@@ -18,4 +18,8 @@
  * does not tell. Thread-safe, errno untouched. */
 int start_token(pid_t pid, char ret[START_TOKEN_SIZE]);
 
+/* The same for whom it has been read already. */
+struct process_stat;
+int start_token_of(const struct process_stat *stat, char ret[START_TOKEN_SIZE]);
+
 #endif

@@ -2,29 +2,16 @@
 
 #include <errno.h>
 #include <stdint.h>
-#include <stdio.h>
 #include <string.h>
 
-#include "lib/sys_linux.h"
+#include "lib/process_stat.h"
 
 #define LIMBS 6 /* of 32 bits, the lowest first */
-
-/* Reads a small file whole. Returns its length. */
-static ssize_t read_file(const char *path, char *ret, size_t size) {
-    int fd = sys_openat(AT_FDCWD, path, O_RDONLY | O_CLOEXEC, 0);
-    if (fd < 0) {
-        return fd;
-    }
-    ssize_t n = sys_read(fd, ret, size - 1);
-    (void)sys_close(fd);
-    ret[n > 0 ? n : 0] = '\0';
-    return n;
-}
 
 /* "b2cb5bb4-3ea1-4ae2-...": 32 hexadecimal digits, the highest first. */
 static int read_boot_id(uint32_t limbs[LIMBS]) {
     char text[64];
-    ssize_t n = read_file("/proc/sys/kernel/random/boot_id", text, sizeof(text));
+    ssize_t n = process_stat_file("/proc/sys/kernel/random/boot_id", text, sizeof(text));
     if (n < 0) {
         return (int)n;
     }
@@ -45,28 +32,6 @@ static int read_boot_id(uint32_t limbs[LIMBS]) {
     return digits == 32 ? 0 : -EINVAL;
 }
 
-/* Field 22; the name, field 2, is in parentheses and may hold anything. */
-static int read_start_time(pid_t pid, uint64_t *ret) {
-    char path[32], text[1024];
-    (void)snprintf(path, sizeof(path), "/proc/%ld/stat", (long)pid);
-    ssize_t n = read_file(path, text, sizeof(text));
-    if (n < 0) {
-        return n == -ENOENT ? -ESRCH : (int)n;
-    }
-    const char *at = strrchr(text, ')');
-    for (int field = 2; at && field < 22; field++) {
-        at = strchr(at + 1, ' ');
-    }
-    if (!at) {
-        return -EINVAL;
-    }
-    *ret = 0;
-    for (at++; *at >= '0' && *at <= '9'; at++) {
-        *ret = *ret * 10 + (uint64_t)(*at - '0');
-    }
-    return 0;
-}
-
 static uint32_t divide_by_ten(uint32_t limbs[LIMBS]) {
     uint64_t rest = 0;
     for (int i = LIMBS - 1; i >= 0; i--) {
@@ -85,19 +50,14 @@ static int is_zero(const uint32_t limbs[LIMBS]) {
     return any == 0;
 }
 
-int start_token(pid_t pid, char ret[START_TOKEN_SIZE]) {
+int start_token_of(const struct process_stat *stat, char ret[START_TOKEN_SIZE]) {
     uint32_t limbs[LIMBS] = {0};
-    uint64_t start;
-    int r = read_start_time(pid, &start);
+    int r = read_boot_id(limbs);
     if (r < 0) {
         return r;
     }
-    r = read_boot_id(limbs);
-    if (r < 0) {
-        return r;
-    }
-    limbs[0] = (uint32_t)start;
-    limbs[1] = (uint32_t)(start >> 32);
+    limbs[0] = (uint32_t)stat->start;
+    limbs[1] = (uint32_t)(stat->start >> 32);
     char digits[START_TOKEN_SIZE];
     size_t at = sizeof(digits);
     digits[--at] = '\0';
@@ -106,4 +66,10 @@ int start_token(pid_t pid, char ret[START_TOKEN_SIZE]) {
     } while (!is_zero(limbs));
     memcpy(ret, digits + at, sizeof(digits) - at);
     return 0;
+}
+
+int start_token(pid_t pid, char ret[START_TOKEN_SIZE]) {
+    struct process_stat stat;
+    int r = process_stat_read(pid, &stat);
+    return r < 0 ? r : start_token_of(&stat, ret);
 }

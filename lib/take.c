@@ -197,9 +197,8 @@ int take_soft(struct taking *taking) {
     signal_set blocked = signals_mask(SIGNALS_ALL);
     uint64_t process = process_token(), pause = 0;
     struct soft_text text;
-    int r;
-    soft_text_compose(&text);
-    while ((r = try_marker(taking, &text)) == -EEXIST) {
+    int r = soft_text_compose(&text);
+    while (r == 0 && (r = try_marker(taking, &text)) == -EEXIST) {
         r = take_is_cancelled(taking) ? -ECANCELED : look_at_marker(taking);
         if (r > 0) {
             r = backoff_sleep(&pause, take_until(taking), blocked);
