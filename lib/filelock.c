@@ -66,7 +66,7 @@ PUBLIC void filelock_set_timeout(struct filelock *lock, uint64_t timeout) {
  * error: still held. */
 static int give_back(const struct filelock *lock, int fd) {
     if (is_soft(lock)) {
-        return soft_remove(lock->path, fd);
+        return soft_remove(AT_FDCWD, lock->path, fd);
     }
     /* A child that was forked meanwhile has a copy of the descriptor, so that
      * closing ours alone would not free the lock. */
@@ -184,7 +184,7 @@ PUBLIC int filelock_release_all(struct filelock *lock) {
 /* As give_back, for who cannot try again. */
 static void abandon(const struct filelock *lock, int fd) {
     if (is_soft(lock)) {
-        soft_abandon(lock->path, fd);
+        soft_abandon(AT_FDCWD, lock->path, fd);
     } else {
         (void)give_back(lock, fd);
     }
@@ -234,7 +234,7 @@ PUBLIC int filelock_get_owner(struct filelock *lock, struct filelock_owner *ret)
     if (!is_soft(lock)) {
         return -EOPNOTSUPP;
     }
-    int r = soft_judge(lock->path, &owner, &id);
+    int r = soft_judge(AT_FDCWD, lock->path, &owner, &id);
     if (r < 0) {
         return r;
     }

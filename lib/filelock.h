@@ -84,7 +84,9 @@ enum filelock_flags {
 int filelock_create(struct filelock **ret, const char *path, unsigned flags);
 
 /* Frees the object, releasing what is held through it by any thread of this
- * process. No other thread may be using it. NULL is allowed. */
+ * process. No other thread may be using it. NULL is allowed. A soft lock's file that
+ * cannot be removed stays behind: whoever needs to know calls filelock_release_all
+ * first. */
 void filelock_destroy(struct filelock *lock);
 
 /* The timeout that FILELOCK_DEFAULT stands for; FILELOCK_FOREVER at first. */
@@ -103,17 +105,19 @@ void filelock_set_timeout(struct filelock *lock, uint64_t timeout);
  *               are not all undone), or the caller holds it shared
  *   -EINTR      a signal handler without SA_RESTART ran
  *   -ESTALE     FILELOCK_ONCE alone: the file was replaced under us again and again
- *   -ENXIO      the path is not a regular file (-EISDIR: a directory,
- *               -ELOOP: a symbolic link)
+ *   -ENXIO      the path is not a regular file (-EISDIR: a directory); soft
+ *               waits for what is there, unless it is a directory
+ *   -ELOOP      the path is a symbolic link (flock), or has too many on its way
  *   -EACCES     neither reading nor writing the lock file is allowed, or making
  *               it; -EBADF: this (network) file system locks only what may be
  *               written
  *   -EROFS      it is missing on a read-only file system
  *   -ENOENT, -ENOTDIR  its directory is missing, or none
- *   -EMFILE, -ENFILE  no descriptor left
+ *   -EMFILE, -ENFILE  no descriptor left: the lock may be free, held or stale
  *   -ENOLCK     the kernel or the server has no lock left
  *   -ENOSPC, -EDQUOT, -EFBIG  no room for a soft lock's text; none is left behind
- *   -EPERM      a stale soft lock is another user's, in a sticky directory
+ *   -EPERM      a stale soft lock may not be removed: it is another user's, in a
+ *               sticky directory; or the directory is immutable (chattr(1))
  *   -ENAMETOOLONG  a name or the path is too long
  *   -ENOMEM, -EOVERFLOW (2^32-1 acquires)
  * On failure nothing changes.
@@ -137,18 +141,27 @@ int filelock_acquire_shared(struct filelock *lock, uint64_t timeout);
 void filelock_cancel(struct filelock *lock);
 
 /*
- * Undoes one acquire; the last one frees the lock.
- * Returns 0; -EPERM where the caller does not hold it; -ESTALE where somebody
- * had removed the soft lock from under us (it is released all the same); or, soft
- * only, what unlink(2) fails with (-EACCES, -EROFS): then the lock is still held,
- * and the release can be tried again.
+ * Undoes one acquire; the last one frees the lock. The file of a soft lock is removed
+ * wherever it has been moved to, and never another's.
+ * Returns 0, or
+ *   -EPERM   the caller does not hold it
+ *   -ESTALE  soft: somebody had removed our file. It is released all the same; others
+ *            may have held the lock at the same time
+ * or, soft, what follows; then our file is still there, the lock is still held by
+ * this object, and the release can be tried again:
+ *   -ENOENT  the path does not lead to it, and we cannot find it: it has been moved,
+ *            and /proc does not tell where to, or only a hard link of it is left
+ *   -EACCES, -EROFS, -EPERM or what else unlink(2) fails with (of the two that
+ *            -EPERM may mean, filelock_is_held tells which)
  */
 int filelock_release(struct filelock *lock);
 
 /* Undoes all acquires of the caller at once. As filelock_release. */
 int filelock_release_all(struct filelock *lock);
 
-/* Whether the caller (this thread, or process) holds it through this object. */
+/* Whether the caller (this thread, or process) holds it through this object: has
+ * acquired and not released it. The file is not looked at. What somebody else has done
+ * to that of a soft lock is told by the release. */
 bool filelock_is_held(struct filelock *lock);
 
 /* Acquires of the caller that are not yet released. */
@@ -180,7 +193,8 @@ int filelock_get_owner(struct filelock *lock, struct filelock_owner *ret);
  * Removes a soft lock by hand, whoever holds it: for one that another host left
  * behind. Returns 0 (also when there is none), -EAGAIN when somebody else is
  * breaking it at this moment, -EOPNOTSUPP for kind flock, -ENXIO for what is not
- * a regular file (-EISDIR a directory), or an error of unlink(2).
+ * a regular file (-EISDIR a directory, -ELOOP a symbolic link), -EMFILE or -ENFILE
+ * (it takes up to four descriptors for a moment), or an error of open(2) or unlink(2).
  */
 int filelock_break(struct filelock *lock);
 

@@ -30,7 +30,7 @@ static uint64_t number_at(const char *text) {
 }
 
 int process_stat_read(pid_t pid, struct process_stat *ret) {
-    char path[32], text[1024];
+    char path[32], text[512]; /* 22 fields, the name of 64 bytes at most */
     (void)snprintf(path, sizeof(path), "/proc/%ld/stat", (long)pid);
     ssize_t n = process_stat_file(path, text, sizeof(text));
     if (n < 0) {

@@ -9,26 +9,24 @@
 #include "lib/process_stat.h"
 #include "lib/sys_linux.h"
 
-static int same_file(const char *path, int fd) {
+static int same_file(int dirfd, const char *path, int fd) {
     struct sys_stat a, b;
-    int r = sys_stat(AT_FDCWD, path, AT_SYMLINK_NOFOLLOW, &a);
+    int r = sys_stat(dirfd, path, AT_SYMLINK_NOFOLLOW, &a);
     if (r == 0) {
         r = sys_fstat(fd, &b);
     }
     return r < 0 ? r : sidecar_same(sidecar_id_of(&a), sidecar_id_of(&b));
 }
 
-static int unlink_path(const char *path) {
-    return (int)SYS_CALL(SYS_unlinkat, AT_FDCWD, path, 0, 0, 0, 0);
-}
-
 /* -ESTALE: the path does not lead to the file. */
-static int unlink_if_same(const char *path, int fd) {
-    int r = same_file(path, fd);
+static int unlink_if_same(int dirfd, const char *path, int fd) {
+    int r = same_file(dirfd, path, fd);
     if (r > 0) {
-        return unlink_path(path);
+        r = (int)SYS_CALL(SYS_unlinkat, dirfd, path, 0, 0, 0, 0);
+    } else if (r == 0) {
+        r = -ESTALE;
     }
-    return r == 0 || r == -ENOENT || r == -ENOTDIR ? -ESTALE : r;
+    return r == -ENOENT || r == -ENOTDIR || r == -ELOOP ? -ESTALE : r;
 }
 
 /* The directory may have been left (chdir) or renamed, or a breaker who is about to
@@ -41,13 +39,30 @@ static int unlink_where_it_is(int fd) {
         return -ESTALE;
     }
     path[n] = '\0';
-    return unlink_if_same(path, fd);
+    return unlink_if_same(AT_FDCWD, path, fd);
 }
 
-int soft_remove(const char *path, int fd) {
-    int r = unlink_if_same(path, fd);
-    if (r == -ESTALE) {
-        r = unlink_where_it_is(fd);
+/* Whether it has lost its last name. -ESTALE is how NFS says so. */
+static int has_no_name(int fd) {
+    struct sys_stat stat;
+    int r = sys_fstat(fd, &stat);
+    return r < 0 ? r == -ESTALE : stat.nlink == 0;
+}
+
+int soft_remove(int dirfd, const char *path, int fd) {
+    int r = -ESTALE;
+    /* It may change its place between two looks, and back again. */
+    for (int attempt = 0; r == -ESTALE && attempt < 10; attempt++) {
+        r = unlink_if_same(dirfd, path, fd);
+        if (r == -ESTALE) {
+            r = unlink_where_it_is(fd);
+        }
+        if (r == -ESTALE && has_no_name(fd)) {
+            break;
+        }
+    }
+    if (r == -ESTALE && !has_no_name(fd)) {
+        return -ENOENT;
     }
     if (r == 0 || r == -ESTALE) {
         (void)sys_close(fd);
@@ -55,8 +70,8 @@ int soft_remove(const char *path, int fd) {
     return r;
 }
 
-void soft_abandon(const char *path, int fd) {
-    int r = soft_remove(path, fd);
+void soft_abandon(int dirfd, const char *path, int fd) {
+    int r = soft_remove(dirfd, path, fd);
     if (r < 0 && r != -ESTALE) {
         (void)sys_close(fd);
     }
@@ -81,14 +96,14 @@ static int fill(int fd, const struct soft_text *text, struct sys_stat *ret_stat)
 
 /* One that is killed between making an empty marker and filling it leaves a lock
  * that is held for ever: so it appears filled. */
-static int make_whole(const char *path, const struct soft_text *text, struct sys_stat *ret_stat) {
-    int fd = nameless_open(AT_FDCWD, path, 0666);
+static int make_whole(int dirfd, const char *path, const struct soft_text *text, struct sys_stat *ret_stat) {
+    int fd = nameless_open(dirfd, path, 0666);
     if (fd < 0) {
         return fd;
     }
     int r = fill(fd, text, ret_stat);
     if (r == 0) {
-        r = nameless_link(fd, AT_FDCWD, path);
+        r = nameless_link(fd, dirfd, path);
     }
     if (r < 0) {
         (void)sys_close(fd);
@@ -98,16 +113,16 @@ static int make_whole(const char *path, const struct soft_text *text, struct sys
 }
 
 /* For file systems without O_TMPFILE, or without /proc. */
-static int make_plainly(const char *path, const struct soft_text *text, struct sys_stat *ret_stat) {
+static int make_plainly(int dirfd, const char *path, const struct soft_text *text, struct sys_stat *ret_stat) {
     int fd = above_stdio(
-        sys_openat(AT_FDCWD, path,
+        sys_openat(dirfd, path,
                    O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC | O_NOCTTY, 0666));
     if (fd < 0) {
         return fd;
     }
     int r = fill(fd, text, ret_stat);
     if (r < 0) {
-        soft_abandon(path, fd);
+        soft_abandon(dirfd, path, fd);
         return r;
     }
     return fd;
@@ -115,9 +130,9 @@ static int make_plainly(const char *path, const struct soft_text *text, struct s
 
 /* One that was opened without a name would never be found again by its descriptor:
  * so another one, which was opened by name. */
-static int with_name(const char *path, int fd) {
+static int with_name(int dirfd, const char *path, int fd) {
     int named = above_stdio(
-        sys_openat(AT_FDCWD, path, O_WRONLY | O_NOFOLLOW | O_CLOEXEC | O_NOCTTY, 0));
+        sys_openat(dirfd, path, O_WRONLY | O_NOFOLLOW | O_CLOEXEC | O_NOCTTY, 0));
     if (named < 0) {
         return fd;
     }
@@ -128,15 +143,15 @@ static int with_name(const char *path, int fd) {
     return same ? named : fd;
 }
 
-int soft_make(const char *path, const struct soft_text *text, int *ret_fd,
+int soft_make(int dirfd, const char *path, const struct soft_text *text, int *ret_fd,
               struct sidecar_id *ret_id) {
     struct sys_stat stat;
-    int fd = make_whole(path, text, &stat);
+    int fd = make_whole(dirfd, path, text, &stat);
     if (fd >= 0) {
-        fd = with_name(path, fd);
+        fd = with_name(dirfd, path, fd);
     }
     if (fd < 0 && fd != -EEXIST) {
-        fd = make_plainly(path, text, &stat);
+        fd = make_plainly(dirfd, path, text, &stat);
     }
     if (fd < 0) {
         return fd;
@@ -146,9 +161,9 @@ int soft_make(const char *path, const struct soft_text *text, int *ret_fd,
     return 0;
 }
 
-int soft_open(const char *path) {
+int soft_open(int dirfd, const char *path) {
     const int flags = O_RDONLY | O_NOFOLLOW | O_CLOEXEC | O_NOCTTY | O_NONBLOCK;
-    return above_stdio(sys_openat(AT_FDCWD, path, flags, 0));
+    return above_stdio(sys_openat(dirfd, path, flags, 0));
 }
 
 int soft_read(int fd, struct soft_owner *ret) {
@@ -166,10 +181,10 @@ int soft_read(int fd, struct soft_owner *ret) {
     return soft_text_judge(text, ret);
 }
 
-int soft_judge(const char *path, struct soft_owner *ret, struct sidecar_id *ret_id) {
+int soft_judge(int dirfd, const char *path, struct soft_owner *ret, struct sidecar_id *ret_id) {
     struct sys_stat stat;
-    int fd = soft_open(path);
-    int r = fd < 0 ? sys_stat(AT_FDCWD, path, AT_SYMLINK_NOFOLLOW, &stat) : sys_fstat(fd, &stat);
+    int fd = soft_open(dirfd, path);
+    int r = fd < 0 ? sys_stat(dirfd, path, AT_SYMLINK_NOFOLLOW, &stat) : sys_fstat(fd, &stat);
     if (r == -ENOENT) {
         *ret = (struct soft_owner){.state = SOFT_FREE};
         r = 0;

@@ -161,7 +161,7 @@ int take_flock(struct taking *taking) {
 static int look_at_marker(const struct taking *taking) {
     struct soft_owner owner;
     struct sidecar_id id;
-    int r = soft_judge(taking->lock->path, &owner, &id);
+    int r = soft_judge(AT_FDCWD, taking->lock->path, &owner, &id);
     if (r < 0 || owner.state == SOFT_FREE) {
         return r;
     }
@@ -178,7 +178,7 @@ static int make_marker(const struct taking *taking, const struct soft_text *text
     const char *path = taking->lock->path;
     return sys_stat(AT_FDCWD, path, AT_SYMLINK_NOFOLLOW, &stat) == 0
                ? -EEXIST
-               : soft_make(path, text, &taking->hold->fd, &taking->hold->id);
+               : soft_make(AT_FDCWD, path, text, &taking->hold->fd, &taking->hold->id);
 }
 
 /* Of the threads of a process one at a time, so that none takes the marker that

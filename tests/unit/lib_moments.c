@@ -214,6 +214,51 @@ Test(moments, a_fresh_lock_before_the_rename) {
     fresh_lock_stays(breaks_nothing_without_exchange, SYS_renameat2, 2);
 }
 
+/* A new lock, of a peer who asks for no flock, has been moved aside by mistake and is
+ * about to come back, when something happens. */
+static pid_t moved_by_mistake(int (*body)(void), pid_t holder) {
+    plant(dead_process());
+    pid_t pid = moment_start(body);
+    cr_assert(moment_before(pid, SYS_renameat2));
+    plant(holder);
+    cr_assert(moment_before(pid, SYS_renameat2));
+    return pid;
+}
+
+static void and_then(pid_t pid, const char *command, pid_t expected) {
+    char text[512] = "";
+    cr_assert_eq(run_shell(NULL, command), 0);
+    int status = moment_end(pid);
+    cr_expect_eq(status, 0, "%x", (unsigned)status);
+    if (expected) {
+        snprintf(text, sizeof(text), "%d\n%s\n", (int)expected, host.nodename);
+        cr_expect_str_eq(file_content("a.lock"), text);
+    }
+    cr_expect_eq(run_shell(NULL, "[ \"$(ls -A)\" = a.lock ]"), 0, "something is left");
+}
+
+Test(moments, a_dead_lock_does_not_come_back_over_a_new_one) {
+    pid_t pid = moved_by_mistake(breaks_nothing, dead_process());
+    plant(getpid());
+    and_then(pid, "true", getpid());
+}
+
+Test(moments, a_lock_comes_back_when_another_breaker_has_moved_ours) {
+    pid_t pid = moved_by_mistake(breaks_nothing, getpid());
+    and_then(pid, "mv a.lock .filelock-stale.another", getpid());
+}
+
+/* py-filelock removes whatever has the name. */
+Test(moments, a_lock_that_its_holder_releases_by_name_does_not_come_back) {
+    pid_t pid = moved_by_mistake(breaks, getpid());
+    and_then(pid, "rm a.lock", 0);
+}
+
+Test(moments, a_lock_that_its_holder_releases_aside_does_not_come_back) {
+    pid_t pid = moved_by_mistake(breaks, getpid());
+    and_then(pid, "rm .filelock-stale.*", 0);
+}
+
 /* The breaker is killed: whoever comes next gets the lock, and clears away. */
 static void breaker_dies(bool (*where)(pid_t pid, long number)) {
     plant(dead_process());
