@@ -4,10 +4,10 @@
  * may open the file.
  *
  * Threads and children share such a hold, but a lock of their own each takes to
- * keep the others out. So a descriptor that joins our hold takes a record lock of
- * its description besides (range_lock.h), as far as it may (not where it can only be
- * read), and so does one whom a sleeping ancestor lets pass; and one that the program has locked
- * without us keeps out, as ever, whatever other descriptor is locked.
+ * keep the others out. So a descriptor that joins our hold takes a lock of its
+ * description besides (pair.h), and so does one whom a sleeping ancestor lets pass; and
+ * one that the program has locked without us keeps out, as ever, whatever other
+ * descriptor is locked.
  *
  * Our shared hold would keep an exclusive lock of the program's out for ever. Who
  * locks for himself needs no help: the shared hold ends.
@@ -23,7 +23,6 @@
 #include "shim/hidden.h"
 #include "shim/hold.h"
 #include "shim/nested.h"
-#include "shim/range_lock.h"
 #include "shim/real.h"
 #include "shim/reference.h"
 #include "shim/scratch.h"
@@ -71,7 +70,7 @@ static int join_own_hold(int fd, struct sidecar_id id, int operation) {
         (operation & LOCK_EX && table_mode(word) != MODE_EXCLUSIVE)) {
         return JOINS_NOT;
     }
-    int r = sibling_keep_out(fd, operation, RANGE_JOINED);
+    int r = sibling_keep_out(fd, operation, PAIR_JOINED);
     if (r < 0) {
         return r;
     }
@@ -173,8 +172,9 @@ static int wait_for_sidecar(int fd, struct sidecar_id id, int operation) {
     return r;
 }
 
-/* PASSED: it has it, or need not have it; ASK: only the kernel can tell. */
-enum outcome { PASSED, LOCKED, ASK };
+/* PASSED: it has it, or need not have it; ASK: only the kernel can tell; AGAIN: all
+ * that was seen is past. */
+enum outcome { PASSED, LOCKED, ASK, AGAIN };
 
 /* An enum outcome, or a negative errno value. */
 static int wait_and_see(int fd, int operation, struct sidecar_id id) {
@@ -183,8 +183,8 @@ static int wait_and_see(int fd, int operation, struct sidecar_id id) {
     case WAITED_LOCKED:
         return LOCKED;
     case WAITED_PASS: /* and others, it may be */
-        r = sibling_keep_out(fd, operation, RANGE_SIBLINGS);
-        return r < 0 ? r : PASSED;
+        r = sibling_keep_out(fd, operation, PAIR_SIBLINGS);
+        return r < 0 ? r : r == SIBLING_AGAIN ? AGAIN : PASSED;
     case WAITED_OURS:
         /* What it has itself, by a descriptor that it was given, it would wait for
          * for ever, unless another thread gives that up. */
@@ -211,8 +211,12 @@ static int lock(int fd, int operation, struct sidecar_id id) {
             result = real.flock(fd, LOCK_EX | LOCK_NB);
         }
     }
-    if (result < 0 && errno == EWOULDBLOCK) {
+    while (result < 0 && errno == EWOULDBLOCK) {
         int outcome = wait_and_see(fd, operation, id);
+        if (outcome == AGAIN) {
+            result = real.flock(fd, kind | LOCK_NB);
+            continue;
+        }
         if (outcome == PASSED) {
             return 0;
         }
@@ -221,6 +225,7 @@ static int lock(int fd, int operation, struct sidecar_id id) {
             return -1;
         }
         result = outcome == LOCKED ? 0 : real.flock(fd, operation);
+        break;
     }
     if (result == 0) {
         remember(fd, word, id, kind);

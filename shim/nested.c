@@ -156,12 +156,12 @@ enum nested_answer nested_look(struct nested *nested, bool exclusive, int *ret_f
     return NESTED_MAYBE;
 }
 
-bool nested_waits_still(const struct lock_key *key) {
+bool nested_waits_still(const struct lock_key *key, bool exclusive) {
     int fd;
     const struct holders holders = look_at_ancestors(key);
     return holders.rest.asleep &&
            (holders.any || proclocks_find(0, key, is_hidden, &fd) != LOCK_NOT_OPEN) &&
-           (holders.exclusive || nested_family_has_it_alone(key));
+           (!exclusive || holders.exclusive || nested_family_has_it_alone(key));
 }
 
 bool nested_is_in_family(const struct lock_key *key) {

@@ -57,8 +57,8 @@ enum nested_answer {
 enum nested_answer nested_look(struct nested *nested, bool exclusive, int *ret_fd);
 
 /* Whether an ancestor that has it locked waits at this moment, as far as one look can
- * tell, and nobody else has it. */
-bool nested_waits_still(const struct lock_key *key);
+ * tell, and (if we want it exclusively) nobody else has it. */
+bool nested_waits_still(const struct lock_key *key, bool exclusive);
 
 /* Whether this process or an ancestor has it locked at all, through a descriptor that
  * is not ours. */

@@ -51,6 +51,22 @@ pid_t procfs_self(void) {
     return (pid_t)strtol(name, NULL, 10);
 }
 
+pid_t procfs_thread(void) {
+    char name[48]; /* "4242/task/4243" */
+    ssize_t n = sys_readlinkat(AT_FDCWD, "/proc/thread-self", name, sizeof(name) - 1);
+    name[n < 0 ? 0 : n] = '\0';
+    const char *slash = strrchr(name, '/');
+    return slash ? (pid_t)strtol(slash + 1, NULL, 10) : 0;
+}
+
+bool procfs_has_thread(pid_t pid, pid_t thread) {
+    struct sys_stat stat;
+    TEXT(path, 64);
+    proclines_path(&path, pid, "/task/");
+    text_put_number(&path, (uint64_t)thread, 10);
+    return sys_stat(AT_FDCWD, path.start, 0, &stat) == 0;
+}
+
 pid_t procfs_session(pid_t pid) {
     struct stat_line stat;
     return read_stat(pid, &stat) ? stat.session : 0;

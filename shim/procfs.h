@@ -16,8 +16,12 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-/* This process; 0 when it is not to be seen. */
+/* This process, and this thread; 0 when they are not to be seen. */
 pid_t procfs_self(void);
+pid_t procfs_thread(void);
+
+/* Whether a process has that thread. */
+bool procfs_has_thread(pid_t pid, pid_t thread);
 
 /* The parent of a process (pid 0: of this one), and its session; 0 when there
  * is none or it is unknown. */

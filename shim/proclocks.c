@@ -73,7 +73,7 @@ static bool parse(const char *line, struct lock_line *ret) {
     if (!kind) {
         return false;
     }
-    ret->waits = strstr(line, " -> FLOCK ");
+    ret->waits = strstr(line, " -> ");
     const char *way = strstr(kind, " WRITE ");
     ret->exclusive = way;
     way = way ? way + strlen(" WRITE ") : strstr(kind, " READ ");
@@ -85,7 +85,9 @@ static bool parse(const char *line, struct lock_line *ret) {
     ret->pid = (pid_t)strtol(way, &end, 10);
     end += strspn(end, " ");
     size_t length = strcspn(end, " ");
+    ret->start = 0;
     if (ret->range && end[length]) {
+        ret->start = strtoll(end + length, NULL, 10);
         length += 1 + strcspn(end + length + 1, " ");
     }
     if (length == 0 || length >= sizeof(ret->key.text)) {
@@ -104,7 +106,7 @@ struct visit {
 static bool visit_line(const char *line, void *data) {
     const struct visit *visit = data;
     struct lock_line lock;
-    return parse(line, &lock) && !lock.range && visit->visit(&lock, visit->data);
+    return parse(line, &lock) && visit->visit(&lock, visit->data);
 }
 
 int proclocks_each(lock_visitor *visit, void *data) {

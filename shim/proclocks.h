@@ -32,17 +32,18 @@ bool proclocks_key(int fd, struct lock_key *ret);
 /* Of a file's key that of such a record lock. */
 struct lock_key proclocks_range_key(const struct lock_key *file, int64_t start);
 
-/* One flock, or (in fdinfo alone) record lock of an open file description. */
+/* One flock, or record lock of an open file description. */
 struct lock_line {
     bool waits; /* for it, in the queue */
     bool exclusive;
     bool range;
-    pid_t pid; /* who called flock */
+    int64_t start; /* the first byte of a record lock */
+    pid_t pid;     /* who called flock; -1 for a record lock */
     struct lock_key key;
 };
 typedef bool lock_visitor(const struct lock_line *line, void *data);
 
-/* All flocks of the machine and those who wait, until visit() returns true.
+/* All such locks of the machine and those who wait, until visit() returns true.
  * Returns as proclines_each. */
 int proclocks_each(lock_visitor *visit, void *data);
 

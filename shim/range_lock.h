@@ -14,11 +14,8 @@
 #include "lib/sys_linux.h"
 
 /* No file is that long. On a sidecar: marks of writers that wait (turn.h) from here
- * on, and before them the byte of those who are let in together (sibling.h), and that
- * of a program's descriptors which have joined one hold of ours (flock.c). */
+ * on, and before them what tells who is let in together (pair.h). */
 #define RANGE_MARKS (INT64_C(1) << 61)
-#define RANGE_SIBLINGS (RANGE_MARKS - 1)
-#define RANGE_JOINED (RANGE_MARKS - 2)
 
 #ifdef SYS_fcntl64
 #define SYS_RANGE_LOCK SYS_fcntl64

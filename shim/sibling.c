@@ -2,77 +2,132 @@
 
 #include <errno.h>
 #include <stdatomic.h>
+#include <string.h>
 #include <sys/file.h>
 
 #include "lib/backoff.h"
 #include "lib/flock_wait.h"
 #include "shim/cancelling.h"
+#include "shim/circle.h"
 #include "shim/doing.h"
+#include "shim/failure.h"
+#include "shim/gate.h"
 #include "shim/hidden.h"
 #include "shim/nested.h"
-#include "shim/range_lock.h"
+#include "shim/scratch.h"
 #include "shim/telling.h"
 
 #define FIRST_LOOK (3 * CLOCK_MILLISECOND)
 #define LOOKS_APART (20 * CLOCK_MILLISECOND)
+#define FIRST_MARK (CLOCK_SECOND / 2) /* before anybody looks for a circle */
+#define TRIES_AT_ONCE 2               /* of one who does not wait: another may give up too */
 
-/* Whether this process may have such record locks. */
+/* Whether this process may have such locks. */
 static atomic_bool any;
-
-/* Whether the program itself, or another, has it by a lock of the process: of the
- * whole file, say. There is nobody to wait for then. */
-static bool is_of_another_kind(int fd, short type, int64_t byte) {
-    struct flock64 range;
-    return range_lock(fd, F_OFD_GETLK, type, byte, 1, &range) == 0 && range.l_type != F_UNLCK &&
-           range.l_pid != -1;
-}
 
 struct queue {
     struct target *target;
     int fd;
+    int64_t pair;
+    bool exclusive, of_program;
     struct lock_key flock;
-    struct nested nested; /* about the record lock */
+    struct nested nested; /* about the byte that is in the way */
+    int64_t byte;
+    struct circle circle;
     struct telling telling;
-    uint64_t look;
+    uint64_t look, mark_at;
+    bool marked;
 };
 
-static int try(const struct queue *queue) {
-    struct flock64 range;
-    int r = range_lock(queue->fd, F_OFD_SETLK, F_WRLCK, RANGE_SIBLINGS, 1, &range);
-    if (r == 0) {
-        if (nested_waits_still(&queue->flock)) {
-            return SIBLING_HAS_IT;
+static int try(struct queue *queue) {
+    int64_t byte = queue->byte;
+    int r = pair_take(queue->fd, queue->pair, queue->exclusive, &byte);
+    if (r == -EAGAIN) {
+        if (byte != queue->byte) { /* what was seen was about another lock */
+            queue->byte = byte;
+            queue->nested = (struct nested){.key = proclocks_range_key(&queue->flock, byte)};
         }
-        (void)range_lock(queue->fd, F_OFD_SETLK, F_UNLCK, RANGE_SIBLINGS, 1, &range);
-        return SIBLING_AGAIN;
+        return r;
     }
-    if (r != -EAGAIN && r != -EACCES) {
+    if (r < 0) {
         return SIBLING_PASSES;
     }
-    return is_of_another_kind(queue->fd, F_WRLCK, RANGE_SIBLINGS) ? SIBLING_PASSES : -EAGAIN;
+    atomic_store_explicit(&any, true, memory_order_relaxed);
+    if (queue->pair == PAIR_JOINED || nested_waits_still(&queue->flock, queue->exclusive)) {
+        return SIBLING_HAS_IT;
+    }
+    pair_give_back(queue->fd);
+    return SIBLING_AGAIN;
+}
+
+/* What one's own other descriptor has lets one pass, as far as nobody can be expected
+ * to give it back: not where another thread of the program may, which takes turns by
+ * descriptors of its own. */
+static bool may_join_own(const struct queue *queue) {
+    return !queue->of_program || !gate_has_threads();
+}
+
+static int look_at_family(struct queue *queue, uint64_t now) {
+    int fd;
+    queue->look = now + LOOKS_APART;
+    switch (nested_look(&queue->nested, false, &fd)) {
+    case NESTED_OURSELVES:
+        return may_join_own(queue) ? SIBLING_PASSES : -EAGAIN;
+    case NESTED_ANCESTOR:
+        return SIBLING_PASSES;
+    case NESTED_MAYBE:
+        queue->look = queue->nested.look_again;
+        break;
+    default:
+        break;
+    }
+    return -EAGAIN;
+}
+
+static void unmark(struct queue *queue) {
+    if (queue->marked) {
+        pair_unmark_waiting(queue->fd, queue->pair);
+        queue->marked = false;
+    }
+}
+
+static int look_for_circle(struct queue *queue) {
+    struct target *target = queue->target;
+    const struct lock_key wanted = pair_key(&queue->flock, queue->pair);
+    struct text who = {.start = target->why, .size = sizeof(target->why)};
+    text_put(&who, "deadlock: ");
+    unmark(queue);
+    switch (circle_look(&queue->circle, &wanted, &who)) {
+    case CIRCLE_CLOSED:
+        /* An ancestor who has it waits for its children, and wakes too often to be
+         * called quiet. */
+        return !queue->of_program && nested_is_in_family(&queue->nested.key) ? SIBLING_PASSES
+                                                                             : -EDEADLK;
+    case CIRCLE_DOUBT:
+        telling_doubt(&queue->telling, target, target->why + strlen("deadlock: "));
+        break;
+    case CIRCLE_NONE:
+        break;
+    }
+    target->why[0] = '\0';
+    return -EAGAIN;
 }
 
 /* -EAGAIN: wait on. */
 static int look(struct queue *queue) {
     uint64_t now = clock_now();
-    if (now >= queue->look) {
-        int fd;
-        switch (nested_look(&queue->nested, true, &fd)) {
-        case NESTED_OURSELVES:
-        case NESTED_ANCESTOR:
-            return SIBLING_PASSES;
-        case NESTED_MAYBE:
-            queue->look = queue->nested.look_again;
-            break;
-        default:
-            queue->look = now + LOOKS_APART;
-            break;
-        }
+    int r = now >= queue->look ? look_at_family(queue, now) : -EAGAIN;
+    if (r == -EAGAIN && now >= queue->circle.look_at) {
+        r = look_for_circle(queue);
     }
-    if (now >= queue->telling.at) {
+    if (r == -EAGAIN && now >= queue->telling.at) {
         telling_look(&queue->telling, queue->target, &queue->nested.key);
     }
-    return -EAGAIN;
+    if (r == -EAGAIN && now >= queue->mark_at && !queue->marked) {
+        pair_mark_waiting(queue->fd, queue->pair);
+        queue->marked = true;
+    }
+    return r;
 }
 
 static int stand_in_queue(struct queue *queue, uint64_t until, signal_set blocked) {
@@ -93,45 +148,70 @@ static int stand_in_queue(struct queue *queue, uint64_t until, signal_set blocke
     }
 }
 
-int sibling_take_turn(struct target *target, int fd, uint64_t until) {
-    struct queue queue = {.target = target, .fd = fd, .look = clock_now() + FIRST_LOOK};
-    if (flock_wait_is_remote(fd) || !proclocks_key(fd, &queue.flock)) {
-        return SIBLING_PASSES;
+static int wait_for_turn(struct queue *queue, uint64_t until) {
+    uint64_t now = clock_now();
+    queue->look = now + FIRST_LOOK;
+    queue->mark_at = now + FIRST_MARK;
+    if (queue->target) {
+        circle_begin(&queue->circle);
+        telling_begin(&queue->telling, queue->target->rule->options->warn_after);
+    } else {
+        queue->circle.look_at = queue->telling.at = CLOCK_FOREVER;
     }
-    queue.nested.key = proclocks_range_key(&queue.flock, RANGE_SIBLINGS);
-    telling_begin(&queue.telling, target->rule->options->warn_after);
     signal_set blocked = doing_hold_signals();
-    int r = stand_in_queue(&queue, until, blocked);
+    int r = stand_in_queue(queue, until, blocked);
+    unmark(queue);
     doing_let_signals_in(blocked);
-    if (r == SIBLING_HAS_IT) {
-        atomic_store_explicit(&any, true, memory_order_relaxed);
-        telling_end(&queue.telling, target);
+    if (r == SIBLING_HAS_IT && queue->target) {
+        telling_end(&queue->telling, queue->target);
     }
     return r;
 }
 
-int sibling_keep_out(int fd, int operation, int64_t byte) {
-    struct flock64 range;
-    short type = operation & LOCK_EX ? F_WRLCK : F_RDLCK;
-    if (flock_wait_is_remote(fd)) {
-        return 0;
+int sibling_take_turn(struct target *target, int fd, uint64_t until) {
+    struct queue queue = {.target = target, .fd = fd, .pair = PAIR_SIBLINGS, .exclusive = true};
+    if (flock_wait_is_remote(fd) || !proclocks_key(fd, &queue.flock)) {
+        return SIBLING_PASSES;
     }
-    atomic_store_explicit(&any, true, memory_order_relaxed);
-    /* As flock(2), which gives the old lock up before it waits for the new one. */
-    (void)range_lock(fd, F_OFD_SETLK, F_UNLCK, byte, 1, &range);
-    int r = range_lock(fd, F_OFD_SETLK, type, byte, 1, &range);
-    if ((r == -EAGAIN || r == -EACCES) && is_of_another_kind(fd, type, byte)) {
-        return 0;
+    return wait_for_turn(&queue, until);
+}
+
+static int wait_for_program(struct queue *queue) {
+    struct doing doing;
+    doing_begin(&doing, false);
+    struct target *target = scratch_get();
+    queue->target = target && target_of_sidecar(target, queue->fd) ? target : NULL;
+    int r = wait_for_turn(queue, CLOCK_FOREVER);
+    if (r == -EDEADLK) {
+        failure_say(target, EDEADLK, false);
     }
-    if ((r == -EAGAIN || r == -EACCES) && !(operation & LOCK_NB)) {
-        r = range_lock(fd, F_OFD_SETLKW, type, byte, 1, &range);
+    scratch_put(target);
+    doing_end();
+    return r;
+}
+
+int sibling_keep_out(int fd, int operation, int64_t pair) {
+    struct queue queue = {
+        .fd = fd, .pair = pair, .exclusive = operation & LOCK_EX, .of_program = true};
+    if (flock_wait_is_remote(fd) || !proclocks_key(fd, &queue.flock)) {
+        return SIBLING_PASSES;
     }
-    return r == -EAGAIN || r == -EACCES ? -EWOULDBLOCK : r == -EINTR ? r : 0;
+    uint64_t pause = 0;
+    int r = try(&queue);
+    for (int i = 1; r == -EAGAIN && i < TRIES_AT_ONCE; i++) {
+        signal_set blocked = signals_mask(SIGNALS_ALL);
+        (void)backoff_again(&pause, CLOCK_FOREVER, blocked);
+        (void)signals_mask(blocked);
+        r = try(&queue);
+    }
+    if (r != -EAGAIN) {
+        return r;
+    }
+    return operation & LOCK_NB ? -EWOULDBLOCK : wait_for_program(&queue);
 }
 
 void sibling_let_in(int fd) {
-    struct flock64 range;
-    (void)range_lock(fd, F_OFD_SETLK, F_UNLCK, RANGE_JOINED, 2, &range);
+    pair_give_back(fd);
 }
 
 void sibling_yield(int fd) {
@@ -145,13 +225,13 @@ void sibling_yield(int fd) {
          other = table_previous(TABLE_HIDDEN, other)) {
         struct sidecar_id hidden;
         if (table_id(other, table_get(other), &hidden) && sidecar_same(id, hidden)) {
-            sibling_let_in(other);
+            pair_give_back_all(other);
             int served = table_serves(table_get(other));
             if (served >= 0 && sys_fstat(served, &stat) == 0 &&
                 sidecar_same(id, sidecar_id_of(&stat))) {
-                sibling_let_in(served);
+                pair_give_back_all(served);
             }
         }
     }
-    sibling_let_in(fd);
+    pair_give_back_all(fd);
 }

@@ -4,14 +4,18 @@
  *
  * `flock x.csv.lock sh -c 'tool & tool & wait'`: the lock is the shell's, which
  * waits for its children, so both are let in without it; but not at once, or they
- * would overwrite one another. Who opens the file for writing takes a record lock
- * of his description of the sidecar besides (range_lock.h), and keeps it as he would
- * keep the flock. Whose own ancestor has that one, and sleeps, passes without.
+ * would overwrite one another. Who opens the file for writing takes a lock of his
+ * description of the sidecar besides (pair.h), and keeps it as he would keep the
+ * flock. Whose own ancestor has that one, and sleeps, passes without.
  *
  * Who opens it for reading is let in at once: two sides of a pipe may read it.
- * On network file systems, and where the sidecar can only be read, all pass at once.
+ * On network file systems all pass at once.
  *
- * The same for a program's descriptors of the sidecar that it locks itself (flock.c).
+ * The same for a program's descriptors of the sidecar that it locks itself (flock.c);
+ * and for those which have joined one hold of ours, which threads and children share.
+ *
+ * The kernel has no queue for that, so it is tried again and again. Who waits so
+ * can be in a circle as well (circle.h).
  *
  * A program that takes record locks of its own on the sidecar (fcntl, lockf) would
  * wait for ours, or ours for its: then ours are given up.
@@ -23,24 +27,27 @@
 
 #include <stdint.h>
 
+#include "shim/pair.h"
 #include "shim/target.h"
 
 enum sibling {
     SIBLING_PASSES, /* without a lock */
-    SIBLING_HAS_IT, /* fd's description has the record lock */
-    SIBLING_AGAIN   /* the ancestor is at work again, or has given the lock back */
+    SIBLING_HAS_IT, /* fd's description has the lock */
+    SIBLING_AGAIN   /* the ancestor is at work again, or has given the lock back; or
+                       others have it as well */
 };
 
 /* fd: a hidden descriptor of the sidecar, the only one of its description. Returns
- * an enum sibling, -ETIMEDOUT past `until` (CLOCK_MONOTONIC in microseconds), -EINTR. */
+ * an enum sibling, -ETIMEDOUT past `until` (CLOCK_MONOTONIC in microseconds), -EINTR,
+ * or -EDEADLK, with the circle in target->why. */
 int sibling_take_turn(struct target *target, int fd, uint64_t until);
 
 /*
  * For a descriptor of the program, as flock(2) with this operation (LOCK_SH or
- * LOCK_EX, perhaps LOCK_NB): keeps others out by a byte (range_lock.h). 0 also where
- * that cannot be; -EWOULDBLOCK or -EINTR. And lets them in again.
+ * LOCK_EX, perhaps LOCK_NB): takes that pair. Returns as the other one, SIBLING_HAS_IT
+ * or SIBLING_PASSES for PAIR_JOINED; -EWOULDBLOCK, -EINTR, or -EDEADLK, which is said.
  */
-int sibling_keep_out(int fd, int operation, int64_t byte);
+int sibling_keep_out(int fd, int operation, int64_t pair);
 void sibling_let_in(int fd);
 
 /* The program is about to take a record lock on fd. */

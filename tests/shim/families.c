@@ -55,3 +55,70 @@ Test(families, a_child_of_one_reader_waits_for_another) {
     cr_expect_eq(access("one", F_OK), 0);
     (void)puppet_end(other);
 }
+
+/* Comes back when two of them are there at once. */
+static const char meet[] =
+    "open F, '>', \"here$ARGV[0]\"; for (1 .. 600) { last if -e 'here1' && -e 'here2'; "
+    "select undef, undef, undef, 0.05 } exit !(-e 'here1' && -e 'here2')\n";
+
+/* flock(1) opens the sidecar for reading alone. */
+Test(families, jobs_that_lock_the_sidecar) {
+    put_file("alone.pl", "mkdir 'alone' or open F, '>>', 'together'; "
+                         "select undef, undef, undef, 0.1; rmdir 'alone'; open F, '>>', 'out'; "
+                         "print F 'x'\n");
+    cr_expect_eq(run_shell("*.csv", "exec 5>>a.csv; for i in 1 2 3 4; do flock a.csv.lock perl "
+                                    "alone.pl & done; wait"),
+                 0);
+    cr_expect_str_eq(file_content("out"), "xxxx");
+    cr_expect_neq(access("together", F_OK), 0);
+    /* Who shares it is not kept out by others who do, but by who has it alone. */
+    put_file("meet.pl", meet);
+    cr_expect_eq(run_shell("*.csv", "exec 5>>a.csv; flock -s a.csv.lock perl meet.pl 1 & "
+                                    "flock -s a.csv.lock perl meet.pl 2 && wait $!"),
+                 0);
+    static const char *const orders[][2] = {{"", "-s"}, {"-s", ""}};
+    for (int k = 0; k < 2; k++) {
+        char command[500];
+        snprintf(command, sizeof(command),
+                 "exec 5>>a.csv; flock %s a.csv.lock sh -c 'mkdir alone; sleep 0.3; rmdir alone' & "
+                 "sh -c 'until test -d alone; do sleep 0.01; done; exec flock %s a.csv.lock test ! "
+                 "-d alone' && wait $!",
+                 orders[k][0], orders[k][1]);
+        cr_expect_eq(run_shell("*.csv", command), 0, "%s", command);
+    }
+}
+
+/* The same by a shell's own descriptor, which can only be written. */
+Test(families, jobs_that_share_by_what_can_only_be_written) {
+    put_file("meet.pl", meet);
+    cr_expect_eq(run_shell("*.csv", "exec 5>>a.csv; (flock -s 9; perl meet.pl 1) 9>a.csv.lock & "
+                                    "(flock -s 9; perl meet.pl 2) 9>a.csv.lock && wait $!"),
+                 0);
+}
+
+/* Each has one file and waits for the other's: one of them gives up, as anywhere. */
+static void around(const char *take) {
+    char script[800];
+    snprintf(script, sizeof(script),
+             "use Fcntl qw(:flock); my ($one, $two, $where) = @ARGV;\n"
+             "sub take { my ($f) = @_; %s }\n"
+             "take($one) or die $!; open R, '>', \"$where/$one\" or die; close R;\n"
+             "while (!-e \"$where/a.csv\" || !-e \"$where/b.csv\") { select undef, undef, undef, "
+             "0.01 }\n"
+             "take($two) and exit 0; exit $! + 0\n",
+             take);
+    put_file("two.pl", script);
+    cr_expect_eq(run_shell("*.csv",
+                           "exec 5>>a.csv 6>>b.csv; d=$(mktemp -d -p .); "
+                           "perl two.pl a.csv b.csv $d & "
+                           "perl two.pl b.csv a.csv $d; s=$?; wait $!; echo $((s + $?)) >sum"),
+                 0);
+    char expected[20];
+    snprintf(expected, sizeof(expected), "%d\n", EDEADLK);
+    cr_expect_str_eq(file_content("sum"), expected, "%s", take);
+}
+
+Test(families, children_in_a_circle) {
+    around("open $h{$f}, '+<', $f");
+    around("open $h{$f}, '<', \"$f.lock\" or die $!; flock $h{$f}, LOCK_EX");
+}
