@@ -37,7 +37,7 @@
  * it like strangers; see FILELOCK_PER_PROCESS.
  * Fork: the child of fork(2) does not hold its parent's locks and cannot free
  * them; an object that it inherited starts afresh there. Not for the child of
- * vfork(2).
+ * vfork(2), nor for those of _Fork(3) and clone(2), of which we are not told.
  * Signals: only filelock_cancel is async-signal-safe. While a wait lasts, one
  * real-time signal that had its default action has a handler of ours. A handler
  * must not leave an acquire by longjmp, nor pthread_cancel asynchronously end it.

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "lib/flock_wait.h"
+#include "lib/fork_watch.h"
 #include "lib/process_mark.h"
 #include "lib/signals.h"
 #include "lib/sys_linux.h"
@@ -28,13 +29,15 @@ static void all_unlock(signal_set before) {
 static void after_fork_in_child(void) {
     (void)pthread_mutex_init(&all_mutex, NULL);
     flock_wait_after_fork();
+    fork_watch_in_child();
     for (struct filelock *lock = all; lock; lock = lock->next) {
         object_adopt(lock);
     }
 }
 
-__attribute__((constructor)) static void watch_forks(void) {
-    (void)pthread_atfork(NULL, NULL, after_fork_in_child);
+/* Early, so that the handlers of those who use us run when ours are not at it. */
+__attribute__((constructor(101))) static void watch_forks(void) {
+    (void)pthread_atfork(fork_watch_prepare, fork_watch_in_parent, after_fork_in_child);
 }
 
 uint64_t object_thread(void) {

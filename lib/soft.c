@@ -96,7 +96,8 @@ static int fill(int fd, const struct soft_text *text, struct sys_stat *ret_stat)
 
 /* One that is killed between making an empty marker and filling it leaves a lock
  * that is held for ever: so it appears filled. */
-static int make_whole(int dirfd, const char *path, const struct soft_text *text, struct sys_stat *ret_stat) {
+static int make_whole(int dirfd, const char *path, const struct soft_text *text,
+                      struct sys_stat *ret_stat) {
     int fd = nameless_open(dirfd, path, 0666);
     if (fd < 0) {
         return fd;
@@ -113,10 +114,10 @@ static int make_whole(int dirfd, const char *path, const struct soft_text *text,
 }
 
 /* For file systems without O_TMPFILE, or without /proc. */
-static int make_plainly(int dirfd, const char *path, const struct soft_text *text, struct sys_stat *ret_stat) {
-    int fd = above_stdio(
-        sys_openat(dirfd, path,
-                   O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC | O_NOCTTY, 0666));
+static int make_plainly(int dirfd, const char *path, const struct soft_text *text,
+                        struct sys_stat *ret_stat) {
+    int fd = above_stdio(sys_openat(
+        dirfd, path, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC | O_NOCTTY, 0666));
     if (fd < 0) {
         return fd;
     }
@@ -131,8 +132,8 @@ static int make_plainly(int dirfd, const char *path, const struct soft_text *tex
 /* One that was opened without a name would never be found again by its descriptor:
  * so another one, which was opened by name. */
 static int with_name(int dirfd, const char *path, int fd) {
-    int named = above_stdio(
-        sys_openat(dirfd, path, O_WRONLY | O_NOFOLLOW | O_CLOEXEC | O_NOCTTY, 0));
+    int named =
+        above_stdio(sys_openat(dirfd, path, O_WRONLY | O_NOFOLLOW | O_CLOEXEC | O_NOCTTY, 0));
     if (named < 0) {
         return fd;
     }

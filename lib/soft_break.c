@@ -238,6 +238,7 @@ static int break_in_directory(struct breaking *breaking, bool only_stale) {
     int locked = fd < 0 ? 0 : sys_flock(fd, LOCK_EX | LOCK_NB);
     int r = locked == -EWOULDBLOCK ? -EAGAIN : break_marker(breaking, fd, only_stale, locked);
     if (fd >= 0) {
+        (void)sys_flock(fd, LOCK_UN); /* a child forked meanwhile has a copy */
         (void)sys_close(fd);
     }
     return r;

@@ -6,6 +6,7 @@
 
 #include "lib/backoff.h"
 #include "lib/flock_wait.h"
+#include "lib/fork_watch.h"
 #include "lib/process_mark.h"
 #include "lib/soft.h"
 #include "lib/soft_break.h"
@@ -31,30 +32,53 @@ static void leave(const struct taking *taking) {
     (void)pthread_mutex_unlock(&taking->lock->mutex);
 }
 
-/* 0; HOLDS_COUNTS when another thread of the process has got it meanwhile; or an
- * error. */
-static int open_file(const struct taking *taking) {
+/* The mutex is held. */
+static void close_noted(const struct taking *taking) {
+    if (taking->hold->fd >= 0) {
+        (void)sys_close(taking->hold->fd);
+        taking->hold->fd = -1;
+    }
+}
+
+static void close_file(const struct taking *taking) {
+    enter(taking);
+    close_noted(taking);
+    leave(taking);
+}
+
+#define OPEN_AGAIN HOLDS_REPLACED
+
+/* One try of open_file; or OPEN_AGAIN. */
+static int open_and_note(const struct taking *taking, struct fork_watch *watch) {
     struct filelock *lock = taking->lock;
     int fd;
     struct sidecar_id id;
+    fork_watch_begin(watch);
     int r = sidecar_open(AT_FDCWD, lock->path, SIDECAR_PLAIN, NULL, &fd, &id);
     if (r < 0) {
         return r;
     }
     enter(taking);
     holds_opened(lock, taking->hold, fd, id);
-    r = holds_find(lock) ? holds_settle(lock, taking->hold) : 0;
+    if (!fork_watch_passed(watch)) {
+        close_noted(taking); /* before anybody shares it */
+        r = OPEN_AGAIN;
+    } else if (holds_find(lock)) {
+        r = holds_settle(lock, taking->hold);
+    }
     leave(taking);
     return r;
 }
 
-static void close_file(const struct taking *taking) {
-    enter(taking);
-    if (taking->hold->fd >= 0) {
-        (void)sys_close(taking->hold->fd);
-        taking->hold->fd = -1;
+/* 0; HOLDS_COUNTS when another thread of the process has got it meanwhile; or an
+ * error. */
+static int open_file(const struct taking *taking) {
+    struct fork_watch watch = {.times = 0};
+    int r;
+    while ((r = open_and_note(taking, &watch)) == OPEN_AGAIN) {
     }
-    leave(taking);
+    fork_watch_end(&watch);
+    return r;
 }
 
 /* From the first wait on no signal comes but in the queue: one that has to end the
