@@ -151,10 +151,10 @@ static int release_file(struct filelock *lock, struct hold *hold) {
     holds_fold(lock, hold);
     int r = give_back(lock, hold->fd);
     if (r == 0 || r == -ESTALE) {
-        holds_end(lock, hold);
         if (lock->flags & FILELOCK_FAIR) {
-            fair_note_release(lock);
+            fair_note_release(lock, hold);
         }
+        holds_end(lock, hold);
     }
     return r;
 }

@@ -52,8 +52,11 @@ int holds_begin(struct filelock *lock, bool shared, struct hold **ret) {
     } else if (!(hold = allocate())) {
         return -ENOMEM;
     }
-    *hold =
-        (struct hold){.thread = object_thread(), .shared = shared, .fd = -1, .next = lock->holds};
+    *hold = (struct hold){.thread = object_thread(),
+                          .shared = shared,
+                          .gaps = lock->gaps,
+                          .fd = -1,
+                          .next = lock->holds};
     lock->holds = hold;
     *ret = hold;
     return 0;

@@ -15,7 +15,8 @@ struct hold {
     uint64_t thread;
     unsigned count; /* 0: it is being acquired */
     bool shared;
-    int fd; /* -1: none yet, or another hold of the process has it */
+    unsigned gaps; /* FILELOCK_FAIR: how many there had been when it began */
+    int fd;        /* -1: none yet, or another hold of the process has it */
     struct sidecar_id id;
     struct hold *next;
 };
@@ -25,7 +26,8 @@ struct filelock {
     struct hold *holds;
     struct hold *spare; /* so that acquiring again needs no memory */
     uint64_t timeout;
-    uint64_t streak_start, last_release; /* FILELOCK_FAIR */
+    uint64_t streak_start, last_release, gap_end; /* FILELOCK_FAIR */
+    unsigned gaps;
 
     struct cancel cancel;     /* wakes those who wait; and why: */
     _Atomic unsigned cancels; /* how often filelock_cancel was called */

@@ -1,7 +1,9 @@
 /* FILELOCK_FAIR: a gap for those who poll. */
 #include <criterion/criterion.h>
 #include <errno.h>
+#include <pthread.h>
 #include <stdio.h>
+#include <sys/file.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -36,12 +38,82 @@ static uint64_t longest_gap(struct filelock *lock, uint64_t duration, uint64_t t
     return longest;
 }
 
-/* Longer than the 50 ms between two looks of py-filelock. */
-Test(fair, the_gap_is_as_long_as_documented) {
+static int loops_for_a_while(void) {
     struct filelock *fair;
+    return filelock_create(&fair, "a.lock", FILELOCK_FAIR) < 0 ||
+           longest_gap(fair, 1300000, FILELOCK_FOREVER) == 0;
+}
+
+/* Longer than the 50 ms between two looks of py-filelock. From outside, and as it is at
+ * the least, whatever else the machine does: it stands still between the end of its
+ * unlocking and the beginning of the next attempt while we look at the clock. */
+Test(fair, the_gap_is_as_long_as_documented) {
+    uint64_t released = 0, longest = 0;
+    pid_t pid = moment_start(loops_for_a_while);
+    while (moment_before(pid, SYS_flock)) {
+        bool unlocks = moment_arguments[1] == LOCK_UN;
+        uint64_t gap = released ? now_usec() - released : 0;
+        longest = !unlocks && gap > longest ? gap : longest;
+        cr_assert(moment_after_this(pid));
+        released = unlocks ? now_usec() : 0;
+    }
+    cr_expect_eq(moment_end(pid), 0);
+    cr_expect(longest >= 60000, "%ld us", (long)longest);
+}
+
+static struct filelock *shared_object;
+static uint64_t second_released;
+
+static void *second_thread(void *nothing) {
+    const struct timespec time = {.tv_nsec = 30000000};
+    if (filelock_acquire(shared_object, FILELOCK_FOREVER) == 0) {
+        (void)nanosleep(&time, NULL);
+        second_released = now_usec();
+        (void)filelock_release(shared_object);
+    }
+    return nothing;
+}
+
+/* How long the lock was left alone behind a thread that had stood in the queue as the
+ * gap began. Where the machine pauses for too long, that is no gap, and 0. */
+static uint64_t gap_behind_second_thread(void) {
+    const struct timespec time = {.tv_nsec = 150000000};
+    pthread_t thread;
+    cr_assert_eq(filelock_create(&shared_object, "a.lock", FILELOCK_FAIR), 0);
+    cr_assert_neq(longest_gap(shared_object, 900000, FILELOCK_FOREVER), 0);
+    cr_assert_eq(filelock_acquire(shared_object, FILELOCK_FOREVER), 0);
+    cr_assert_eq(pthread_create(&thread, NULL, second_thread, NULL), 0);
+    wait_until_queued(getpid());
+    (void)nanosleep(&time, NULL);
+    cr_assert_eq(filelock_release(shared_object), 0);
+    cr_assert_eq(filelock_acquire(shared_object, FILELOCK_FOREVER), 0);
+    uint64_t acquired = now_usec();
+    cr_assert_eq(pthread_join(thread, NULL), 0);
+    filelock_destroy(shared_object);
+    return acquired - second_released;
+}
+
+Test(fair, the_gap_of_two_threads) {
+    uint64_t gap = 0;
+    for (int attempt = 0; attempt < 4 && gap < 60000; attempt++) {
+        gap = gap_behind_second_thread();
+    }
+    cr_expect(gap >= 60000, "%ld us", (long)gap);
+}
+
+/* Whose timeout is shorter leaves the gap all the same, but in pieces. */
+Test(fair, the_gap_with_short_timeouts) {
+    struct filelock *fair;
+    uint64_t left_alone = 0, end = now_usec() + 30 * FILELOCK_SECOND;
     cr_assert_eq(filelock_create(&fair, "a.lock", FILELOCK_FAIR), 0);
-    uint64_t gap = longest_gap(fair, 1300000, FILELOCK_FOREVER);
-    cr_expect(gap >= 59000, "%ld us", (long)gap);
+    for (uint64_t released = now_usec(); left_alone < 45000 && released < end;) {
+        cr_assert_eq(filelock_acquire(fair, 15000), 0);
+        uint64_t piece = now_usec() - released;
+        left_alone = piece >= 10000 ? left_alone + piece : 0;
+        released = now_usec();
+        cr_assert_eq(filelock_release(fair), 0);
+    }
+    cr_expect_geq(left_alone, 45000);
     filelock_destroy(fair);
 }
 

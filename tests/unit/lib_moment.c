@@ -80,9 +80,13 @@ bool moment_before(pid_t pid, long number) {
     return false;
 }
 
-bool moment_after(pid_t pid, long number) {
+bool moment_after_this(pid_t pid) {
     struct syscall_info info;
-    return moment_before(pid, number) && step(pid, &info);
+    return step(pid, &info);
+}
+
+bool moment_after(pid_t pid, long number) {
+    return moment_before(pid, number) && moment_after_this(pid);
 }
 
 uint64_t moment_peek(pid_t pid, uint64_t address) {

@@ -17,6 +17,8 @@ pid_t moment_start(int (*body)(void));
  * are in moment_arguments. False when it has ended instead. */
 bool moment_before(pid_t pid, long number);
 bool moment_after(pid_t pid, long number);
+/* Before a system call: until it has been made. */
+bool moment_after_this(pid_t pid);
 extern uint64_t moment_arguments[6];
 
 /* Reads its memory. */
