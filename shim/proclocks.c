@@ -61,6 +61,15 @@ struct lock_key proclocks_range_key(const struct lock_key *file, int64_t start) 
     return key;
 }
 
+/* More than a long on some machines. */
+static int64_t first_byte(const char *digits) {
+    int64_t value = 0;
+    for (; *digits >= '0' && *digits <= '9' && value < INT64_MAX / 10; digits++) {
+        value = value * 10 + (*digits - '0');
+    }
+    return value;
+}
+
 /* "1: FLOCK  ADVISORY  WRITE 4242 fe:00:1234 0 EOF"; waiters have "->" after the
  * number, a line in fdinfo has "lock:" in front. OFDLCK: a record lock of an open
  * file description; what follows the file is its first byte. */
@@ -87,7 +96,7 @@ static bool parse(const char *line, struct lock_line *ret) {
     size_t length = strcspn(end, " ");
     ret->start = 0;
     if (ret->range && end[length]) {
-        ret->start = strtoll(end + length, NULL, 10);
+        ret->start = first_byte(end + length + 1);
         length += 1 + strcspn(end + length + 1, " ");
     }
     if (length == 0 || length >= sizeof(ret->key.text)) {
