@@ -14,9 +14,9 @@ static int may(int directory, const char *name, int access) {
                          0, 0);
 }
 
-int failure_before_wait(const struct target *target, bool exclusive) {
+int failure_before_wait(const struct target *target) {
     int access = R_OK;
-    if (exclusive) {
+    if (target->wants_write) {
         access = target->wants_read ? R_OK | W_OK : W_OK;
     }
     /* Making a file, or changing a name, is the directory's to allow. */
@@ -80,7 +80,7 @@ static bool cannot_be_made(int error) {
     return error == EACCES || error == EPERM || error == EROFS;
 }
 
-int failure_decide(const struct target *target, bool exclusive, int error) {
+int failure_decide(const struct target *target, int error) {
     if (error < -OWN_ERROR / 2) {
         return error + OWN_ERROR;
     }
@@ -97,7 +97,7 @@ int failure_decide(const struct target *target, bool exclusive, int error) {
         failure_say(target, EDEADLK, false);
         return error;
     }
-    if (!exclusive && cannot_be_made(-error) && target->no_sidecar) {
+    if (!target->wants_write && cannot_be_made(-error) && target->no_sidecar) {
         return 0; /* nobody holds it, and we may not make it (C5) */
     }
     bool goes_on = options->on_error == FAILURE_OPEN;

@@ -10,11 +10,11 @@
 /* Asked before a sidecar is made or waited for: 0, or the errno value of an
  * open that would fail anyway because the data file may not be opened so. A
  * stranger must not freeze a file that he may not read. */
-int failure_before_wait(const struct target *target, bool exclusive);
+int failure_before_wait(const struct target *target);
 
 /* `error` kept us from the lock. Returns 0 when the open goes on without it, or
  * the negative errno value that it fails with. Says a line where that is due. */
-int failure_decide(const struct target *target, bool exclusive, int error);
+int failure_decide(const struct target *target, int error);
 
 /* hold=process or a twin could not be kept. */
 void failure_say(const struct target *target, int error, bool goes_on);

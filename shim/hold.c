@@ -241,7 +241,7 @@ static int lock(struct attempt *attempt) {
         if (ours >= 0) {
             return share_program_lock(attempt, ours);
         }
-        r = failure_before_wait(attempt->target, attempt->exclusive);
+        r = failure_before_wait(attempt->target);
         if (r < 0) {
             return r;
         }
@@ -273,7 +273,7 @@ static int open_sidecar(struct attempt *attempt, int *ret_fd) {
     if (r != -ENOENT || target->only_existing) {
         return r;
     }
-    r = failure_before_wait(target, attempt->exclusive);
+    r = failure_before_wait(target);
     if (r < 0) {
         return r;
     }
@@ -337,7 +337,7 @@ static int take(struct target *target, bool exclusive, int *ret_twin) {
         return 0;
     }
     give_up(&attempt);
-    r = failure_decide(target, exclusive, r);
+    r = failure_decide(target, r);
     if (r == 0) {
         *ret_twin = -1;
         if (!target->why[0]) {
@@ -380,7 +380,7 @@ int hold_keep(struct target *target, int twin, int *ret_kept) {
     }
     int kept = hidden_make(twin, MODE_EXCLUSIVE, id);
     if (kept < 0) {
-        return failure_decide(target, true, kept);
+        return failure_decide(target, kept);
     }
     *ret_kept = kept;
     return 0;

@@ -47,6 +47,7 @@ static int look(struct naming_name *name) {
         return 0; /* the call itself will tell */
     }
     target->wants_read = false;
+    target->wants_write = true;
     target->changes_name = name->role != NAMING_CUT;
     target->only_existing = name->role == NAMING_GOES || !target->exists;
     /* A name that is free may be one that somebody is about to take. */
@@ -74,7 +75,7 @@ static int take(struct naming_name *name) {
     struct target *target = name->target;
     int r = target_prepare(target);
     if (r < 0) {
-        r = failure_decide(target, true, r);
+        r = failure_decide(target, r);
         release(name, false);
         return r;
     }

@@ -54,6 +54,7 @@ static enum opening_way look_at_file(struct opening *opening) {
     int flags = opening->flags;
     target->data.mode = (uint16_t)opening->mode;
     target->wants_read = (flags & O_ACCMODE) != O_WRONLY;
+    target->wants_write = writes(flags);
     int r = target_look(target);
     if (r < 0) {
         return fail(opening, r);
@@ -96,7 +97,7 @@ static enum opening_way begin_once(struct opening *opening, bool *ret_again) {
     bool exclusive = kind_of_lock(options, opening->flags) > 0;
     int r = target_prepare(target);
     if (r < 0) {
-        r = failure_decide(target, exclusive, r);
+        r = failure_decide(target, r);
         target_done(target);
         return r < 0 ? fail(opening, r) : OPENING_PLAIN;
     }

@@ -23,7 +23,7 @@ struct target {
     struct canonical where; /* where.directory is hidden (hidden.h) */
     const struct rule *rule;
     char sidecar[SIDECAR_NAME_SIZE]; /* in the directory, or absolute (lockdir=) */
-    bool wants_read;                 /* what the open asks for, besides writing */
+    bool wants_read, wants_write;    /* what is asked for, however it is locked */
     bool changes_name;               /* not an open: the name is to go, or to lead elsewhere */
     bool only_existing;              /* without a sidecar there is nothing to lock */
     bool no_sidecar;                 /* there was none, and it could not be made */

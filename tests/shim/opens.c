@@ -333,3 +333,31 @@ Test(opens, a_reader_that_may_not_make_the_sidecar_passes) {
                   0);
     cr_expect(strstr(file_content("out"), "autolock: cannot lock"), "%s", file_content("out"));
 }
+
+/* Readers that are locked like writers still ask for reading alone: of a file that
+ * they may not write as of any other. */
+Test(opens, an_exclusive_reader_needs_no_permission_to_write) {
+    static const char *const rules[] = {
+        "*.csv readers=exclusive timeout=10ms on-timeout=open",
+        "*.csv hold=process timeout=10ms on-timeout=open",
+    };
+    static const char read_it[] = "exec 2>/dev/null; read line <a.csv; test \"$line\" = 1";
+    if (geteuid() != 0) {
+        cr_skip_test("needs root, to become somebody else");
+    }
+    put_file("a.csv", "1\n");
+    cr_assert_eq(chmod("a.csv", 0644), 0);
+    for (size_t i = 0; i < sizeof(rules) / sizeof(*rules); i++) {
+        /* No sidecar may be made; then one may; then somebody else has it. */
+        cr_assert_eq(chmod(".", 0755), 0);
+        cr_expect_eq(run_shell_as_nobody(rules[i], read_it), 0, "%s", rules[i]);
+        cr_expect_eq(lock_state("a.csv"), NO_SIDECAR);
+        cr_assert_eq(chmod(".", 0777), 0);
+        cr_expect_eq(run_shell_as_nobody(rules[i], read_it), 0, "%s", rules[i]);
+        cr_expect_eq(lock_state("a.csv"), FREE);
+        struct stranger stranger = stranger_locks("a.csv", LOCK_EX);
+        cr_expect_eq(run_shell_as_nobody(rules[i], read_it), 0, "%s", rules[i]);
+        stranger_leaves(stranger);
+        cr_assert_eq(unlink("a.csv.lock"), 0);
+    }
+}
