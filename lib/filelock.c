@@ -208,6 +208,7 @@ PUBLIC void filelock_destroy(struct filelock *lock) {
         lock->spare = hold->next;
         deallocate(hold);
     }
+    cancel_destroy(&lock->cancel);
     (void)pthread_mutex_destroy(&lock->mutex);
     deallocate(lock);
 }

@@ -38,9 +38,10 @@
  * Fork: the child of fork(2) does not hold its parent's locks and cannot free
  * them; an object that it inherited starts afresh there. Not for the child of
  * vfork(2), nor for those of _Fork(3) and clone(2), of which we are not told.
- * Signals: only filelock_cancel is async-signal-safe. While a wait lasts, one
- * real-time signal that had its default action has a handler of ours. A handler
- * must not leave an acquire by longjmp, nor pthread_cancel asynchronously end it.
+ * Signals: only filelock_cancel is async-signal-safe. While a wait with a limit
+ * lasts, one real-time signal that had its default action has a handler of ours;
+ * one without a limit leaves all as it is until it is cancelled. A handler must
+ * not leave an acquire by longjmp, nor pthread_cancel asynchronously end it.
  */
 #ifndef FILELOCK_H
 #define FILELOCK_H
@@ -135,8 +136,8 @@ int filelock_acquire_until(struct filelock *lock, uint64_t deadline);
 int filelock_acquire_shared(struct filelock *lock, uint64_t timeout);
 
 /*
- * Ends all acquires that are waiting on this object now, with -ECANCELED.
- * Async-signal-safe; what is held stays held, later acquires are not touched.
+ * Ends all acquires that are waiting on this object now, in however many threads,
+ * with -ECANCELED. Async-signal-safe; what is held stays held, later acquires are not touched.
  */
 void filelock_cancel(struct filelock *lock);
 

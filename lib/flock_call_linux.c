@@ -1,6 +1,7 @@
 #include "lib/flock_call.h"
 
 #include <errno.h>
+#include <stddef.h>
 #include <stdint.h>
 #include <string.h>
 #include <ucontext.h>
@@ -10,53 +11,88 @@
 
 #if FLOCK_CALL_STEPS
 
-/* The address of the system call instruction in flock_call. */
+/* In flock_call: its beginning, the system call instruction, the one behind it, and
+ * the end. */
+#define LABEL(name) ".hidden " #name "\n.globl " #name "\n" #name ":\n"
+extern const char flock_call_begin[] __attribute__((visibility("hidden")));
 extern const char flock_call_at[] __attribute__((visibility("hidden")));
+extern const char flock_call_behind[] __attribute__((visibility("hidden")));
+extern const char flock_call_over[] __attribute__((visibility("hidden")));
+
+_Static_assert(offsetof(struct flock_call, in_kernel) == 0, "as below");
+_Static_assert(offsetof(struct flock_call, ended) == 1, "as below");
 
 /* One copy, so that there is one address. */
-__attribute__((noinline)) int flock_call(int fd, int operation) {
+__attribute__((noinline)) int flock_call(struct flock_call *call, int fd, int operation) {
 #if defined(__x86_64__)
     long result;
-    __asm__ volatile(".hidden flock_call_at\n"
-                     ".globl flock_call_at\n"
-                     "flock_call_at: syscall"
+    __asm__ volatile(LABEL(flock_call_begin)
+                     "movb $1, (%[call])\n"
+                     "cmpb $0, 1(%[call])\n"
+                     "jne 1f\n"
+                     LABEL(flock_call_at)
+                     "syscall\n"
+                     LABEL(flock_call_behind)
+                     "movb $0, (%[call])\n"
+                     "jmp 2f\n"
+                     "1: movb $0, (%[call])\n"
+                     "movq %[ended], %%rax\n"
+                     "2:\n"
+                     LABEL(flock_call_over)
                      : "=a"(result)
-                     : "a"((long)SYS_flock), "D"((long)fd), "S"((long)operation)
-                     : "rcx", "r11", "memory");
+                     : "a"((long)SYS_flock), "D"((long)fd), "S"((long)operation),
+                       [call] "r"(call), [ended] "i"(-ETIMEDOUT)
+                     : "rcx", "r11", "memory", "cc");
     return (int)result;
 #else
     register long x8 __asm__("x8") = SYS_flock;
     register long x0 __asm__("x0") = fd;
     register long x1 __asm__("x1") = operation;
-    __asm__ volatile(".hidden flock_call_at\n"
-                     ".globl flock_call_at\n"
-                     "flock_call_at: svc 0"
+    __asm__ volatile(LABEL(flock_call_begin)
+                     "mov w9, #1\n"
+                     "strb w9, [%[call]]\n"
+                     "ldrb w9, [%[call], #1]\n"
+                     "cbnz w9, 1f\n"
+                     LABEL(flock_call_at)
+                     "svc 0\n"
+                     LABEL(flock_call_behind)
+                     "strb wzr, [%[call]]\n"
+                     "b 2f\n"
+                     "1: strb wzr, [%[call]]\n"
+                     "mov x0, %[ended]\n"
+                     "2:\n"
+                     LABEL(flock_call_over)
                      : "+r"(x0)
-                     : "r"(x8), "r"(x1)
-                     : "memory");
+                     : "r"(x8), "r"(x1), [call] "r"(call), [ended] "i"(-ETIMEDOUT)
+                     : "x9", "memory", "cc");
     return (int)x0;
 #endif
 }
 
-bool flock_call_step(void *context, int result) {
+enum flock_call_place flock_call_end(struct flock_call *call, void *context, int result) {
     ucontext_t *interrupted = context;
     const signal_set all = SIGNALS_ALL;
 #if defined(__x86_64__)
-    greg_t *registers = interrupted->uc_mcontext.gregs;
-    if ((uintptr_t)registers[REG_RIP] != (uintptr_t)flock_call_at) {
-        return false;
-    }
-    registers[REG_RIP] += 2;
-    registers[REG_RAX] = result;
+    uintptr_t at = (uintptr_t)interrupted->uc_mcontext.gregs[REG_RIP];
 #else
-    if (interrupted->uc_mcontext.pc != (uintptr_t)flock_call_at) {
-        return false;
+    uintptr_t at = (uintptr_t)interrupted->uc_mcontext.pc;
+#endif
+    call->ended = 1;
+    if (at < (uintptr_t)flock_call_begin || at >= (uintptr_t)flock_call_over) {
+        return call->in_kernel ? FLOCK_CALL_ABOVE : FLOCK_CALL_NONE;
     }
-    interrupted->uc_mcontext.pc += 4;
+    if (at > (uintptr_t)flock_call_at) {
+        return FLOCK_CALL_NONE; /* it has its result */
+    }
+#if defined(__x86_64__)
+    interrupted->uc_mcontext.gregs[REG_RIP] = (greg_t)(uintptr_t)flock_call_behind;
+    interrupted->uc_mcontext.gregs[REG_RAX] = result;
+#else
+    interrupted->uc_mcontext.pc = (uintptr_t)flock_call_behind;
     interrupted->uc_mcontext.regs[0] = (unsigned long long)result;
 #endif
     memcpy(&interrupted->uc_sigmask, &all, sizeof(all)); /* the kernel's part of it */
-    return true;
+    return FLOCK_CALL_ENDED;
 }
 
 uintptr_t flock_call_stack(void *context) {
@@ -75,18 +111,15 @@ uintptr_t flock_call_stack(void *context) {
     return (uintptr_t)__builtin_frame_address(0);
 }
 
-static _Thread_local volatile bool fired __attribute__((tls_model("initial-exec")));
-
-int flock_call(int fd, int operation) {
-    fired = false;
-    int r = sys_flock(fd, operation);
-    return r == -EINTR && fired ? -ETIMEDOUT : r;
+int flock_call(struct flock_call *call, int fd, int operation) {
+    int r = call->ended ? -EINTR : sys_flock(fd, operation);
+    return r == -EINTR && call->ended ? -ETIMEDOUT : r;
 }
 
-bool flock_call_step(void *context, int result) {
+enum flock_call_place flock_call_end(struct flock_call *call, void *context, int result) {
     (void)context;
-    fired = result == -ETIMEDOUT;
-    return true;
+    call->ended = result == -ETIMEDOUT;
+    return FLOCK_CALL_ENDED;
 }
 
 #endif

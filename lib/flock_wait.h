@@ -6,9 +6,14 @@
  * kernel's queue meanwhile, is woken at once and is seen by lslocks(8). The
  * signal is a real-time one whose action is the default one; its handler is
  * there only as long as somebody waits, and the thread's mask and the action
- * are put back. Where no timer is to be had (RLIMIT_SIGPENDING), or on a
- * network file system (where the kernel's queue is not everybody's), the lock is
+ * are put back. Without a limit there is neither, and whoever cancels the wait sends
+ * it a signal (wait_signal.h). Where no timer is to be had (RLIMIT_SIGPENDING), or on
+ * a network file system (where the kernel's queue is not everybody's), the lock is
  * tried again and again with growing pauses.
+ *
+ * Somebody else's release is felt as soon as flock_wait returns. So as little as
+ * possible is done between the wake-up and that: no system call, or, with a limit, two
+ * (the timer, the handler).
  *
  * Thread-safe; usable in a signal handler that interrupted another wait.
  */
@@ -45,6 +50,14 @@ enum flock_wait_flags {
  */
 int flock_wait_blocked(int fd, int operation, uint64_t until, unsigned flags, signal_set blocked,
                        const struct cancellable *wait);
+
+/*
+ * The same for a wait without flags and with the program's mask, which is in force as
+ * long as it lasts, and afterwards where the result is 0; otherwise all signals are
+ * blocked, and *ret_blocked is the program's mask. wait is not NULL.
+ */
+int flock_wait(int fd, int operation, uint64_t until, const struct cancellable *wait,
+               signal_set *ret_blocked);
 
 /* Takes down what the innermost wait of this thread has set up, which does not
  * come back. */

@@ -2,141 +2,24 @@
 
 #include <errno.h>
 #include <pthread.h>
-#include <sched.h>
 #include <signal.h>
-#include <stdatomic.h>
-#include <string.h>
+#include <stddef.h>
 #include <sys/file.h>
 #include <sys/statfs.h>
 
 #include "lib/backoff.h"
 #include "lib/clock.h"
 #include "lib/flock_call.h"
+#include "lib/flock_tick.h"
 #include "lib/signals.h"
 #include "lib/sys_linux.h"
 #include "lib/wait_signal.h"
 
-/* A signal that comes between the look at the clock and the sleep in flock is
- * lost; so the timer repeats. */
-#define REPEAT (10 * CLOCK_MILLISECOND)
+/* How often signals are looked for that are held back in the queue. */
+#define LOOK (10 * CLOCK_MILLISECOND)
 
-/* What the handler of this thread needs. Not on the stack of the wait: a
- * handler of the program may jump out of it (siglongjmp) and leave us behind. */
-struct waiting {
-    int timer;       /* kernel timer id */
-    int number;      /* of its signal */
-    uintptr_t frame; /* an address in the waiting function's stack frame */
-    struct cancel *cancel;
-    int slot; /* of that */
-    bool active;
-};
-static _Thread_local struct waiting waiting __attribute__((tls_model("initial-exec")));
-
-/* Whether the interrupted code runs below the frame of our wait. If not, a
- * handler of the program has jumped out of it and the timer is an orphan. On an
- * alternate signal stack addresses say nothing; then the next tick decides. */
-static bool wait_is_gone(uintptr_t stack) {
-    if (!waiting.active) {
-        return true;
-    }
-    if (stack <= waiting.frame) {
-        return false;
-    }
-    stack_t alternate;
-    return sigaltstack(NULL, &alternate) == 0 && !(alternate.ss_flags & SS_ONSTACK);
-}
-
-/* The slot first, through which another thread might set off the timer of
- * whoever gets its id next. */
-static void leave_slot(void) {
-    if (waiting.active && waiting.cancel) {
-        const struct cancellable wait = {.cancel = waiting.cancel};
-        cancel_leave(&wait, waiting.slot);
-    }
-}
-
-static void (*_Atomic on_gone)(uintptr_t stack, bool innermost);
-
-void flock_wait_on_gone(void (*function)(uintptr_t stack, bool innermost)) {
-    atomic_store(&on_gone, function);
-}
-
-static void on_timer(int number, siginfo_t *info, void *context) {
-    if (!wait_signal_is_ours(info)) {
-        if (wait_signal_forward(number, info, context)) {
-            (void)flock_call_step(context, -EINTR);
-        }
-        return;
-    }
-    (void)flock_call_step(context, -ETIMEDOUT);
-    uintptr_t stack = flock_call_stack(context);
-    if (!wait_is_gone(stack)) {
-        return;
-    }
-    bool innermost = waiting.active && waiting.timer == info->si_timerid;
-    if (innermost) {
-        leave_slot();
-        waiting.active = false;
-    }
-    (void)SYS_CALL(SYS_timer_delete, info->si_timerid, 0, 0, 0, 0, 0);
-    signals_drain(number);
-    wait_signal_give_back();
-    void (*function)(uintptr_t, bool) = atomic_load(&on_gone);
-    if (function) {
-        function(stack, innermost);
-    }
-}
-
-void flock_wait_abandon(void) {
-    if (!waiting.active) {
-        return;
-    }
-    signal_set before = signals_mask(SIGNALS_ALL);
-    leave_slot();
-    waiting.active = false;
-    (void)SYS_CALL(SYS_timer_delete, waiting.timer, 0, 0, 0, 0, 0);
-    signals_drain(waiting.number);
-    wait_signal_give_back();
-    (void)signals_mask(before);
-}
-
-void flock_wait_after_fork(void) {
-    /* Only the forking thread lives on. */
-    wait_signal_after_fork();
-    waiting.active = false;
-}
-
-/* Starts the timer of this thread. Returns 0 or a negative errno value. */
-static int timer_start(int number, uint64_t until) {
-    struct sigevent event;
-    memset(&event, 0, sizeof(event));
-    event.sigev_signo = number;
-    event.sigev_notify = SIGEV_THREAD_ID;
-    event.sigev_value = wait_signal_mark();
-#ifdef sigev_notify_thread_id
-    event.sigev_notify_thread_id = sys_gettid();
-#else
-    event._sigev_un._tid = sys_gettid();
-#endif
-    int timer = -1;
-    int r = (int)SYS_CALL(SYS_timer_create, CLOCK_MONOTONIC, &event, &timer, 0, 0, 0);
-    if (r < 0) {
-        return r;
-    }
-    waiting.timer = timer;
-    waiting.number = number;
-    if (until == CLOCK_FOREVER) {
-        return 0; /* only a cancellation sets it off */
-    }
-    struct itimerspec when = {.it_interval = clock_timespec(REPEAT),
-                              .it_value = clock_timespec(until)};
-    r = sys_timer_settime(timer, TIMER_ABSTIME, &when);
-    if (r < 0) {
-        (void)SYS_CALL(SYS_timer_delete, timer, 0, 0, 0, 0, 0);
-        return r;
-    }
-    return 0;
-}
+/* The signal has turned out to be the program's. */
+#define OTHER_SIGNAL (-ERANGE)
 
 /* As libc does around a system call that is a cancellation point. */
 static int cancellation_let_in(unsigned flags) {
@@ -153,65 +36,85 @@ static void cancellation_kept_out(int before) {
     }
 }
 
+/* What a wait is about. */
+struct waiting {
+    int fd, operation;
+    uint64_t until;
+    unsigned flags;
+    const struct cancellable *wait;
+    /* Signals that would have to end the wait, but not for the first stay in the
+     * queue (FLOCK_WAIT_AGAIN): they are looked for at each tick. */
+    signal_set held;
+    /* When it has got the lock, the program's mask may stay. */
+    bool may_let_in;
+};
+
 /* In the queue, with the program's signals let through, until the time is up.
- * `held`: signals that would have to end the wait, but not for the first stay in
- * the queue (FLOCK_WAIT_AGAIN): they are looked for at each tick. */
-static int flock_until(int fd, int operation, uint64_t until, signal_set blocked, signal_set held,
-                       signal_set ours, unsigned flags, const struct cancellable *wait) {
+ * *ret_let_in: they still are. */
+static int flock_until(struct waiting *waiting, bool *ret_let_in) {
+    const signal_set blocked = flock_tick.blocked, ours = signals_only(flock_tick.number);
     for (;;) {
+        signal_set mask = (blocked | waiting->held) & ~ours;
         if (signals_interrupt(blocked | ours)) {
             return -EINTR;
         }
-        if (cancel_requested(wait)) {
+        if (flock_tick.avoid & ours) {
+            return OTHER_SIGNAL;
+        }
+        flock_tick.call.ended = 0;
+        if (cancel_requested(waiting->wait)) {
             return -ECANCELED;
         }
-        int type = cancellation_let_in(flags);
-        (void)signals_mask((blocked | held) & ~ours);
-        int r = flock_call(fd, operation);
+        int type = cancellation_let_in(waiting->flags);
+        (void)signals_mask(mask);
+        int r = flock_call(&flock_tick.call, waiting->fd, waiting->operation);
+        if (r == 0 && waiting->may_let_in && mask == blocked) {
+            *ret_let_in = true;
+            return 0;
+        }
         (void)signals_mask(SIGNALS_ALL);
         cancellation_kept_out(type);
         if (r != -ETIMEDOUT) {
             return r;
         }
-        if (!cancel_requested(wait) && clock_now() >= until) {
+        if (!cancel_requested(waiting->wait) && clock_now() >= waiting->until) {
             return -ETIMEDOUT;
         }
-        held = signals_interrupting(blocked);
+        waiting->held = signals_interrupting(blocked);
     }
 }
 
-static int wait_with_timer(int fd, int operation, uint64_t until, signal_set blocked,
-                           signal_set held, unsigned flags, const struct cancellable *wait) {
-    int number = wait_signal_take(on_timer, blocked);
+static int wait_with_signal(struct waiting *waiting, signal_set used, bool *ret_let_in) {
+    const struct cancellable *wait = waiting->wait;
+    int number = wait_signal_take(used);
     if (!number) {
         return -ENOTSUP;
     }
-    const struct waiting outer = waiting; /* of a wait that a handler interrupted */
-    int slot = 0, r = timer_start(number, held ? clock_after(REPEAT) : until);
-    if (r == 0 && wait->cancel && !cancel_enter(wait, waiting.timer, &slot)) {
-        (void)SYS_CALL(SYS_timer_delete, waiting.timer, 0, 0, 0, 0, 0);
+    flock_tick.number = number;
+    int r = flock_tick_start(number, waiting->held ? clock_after(LOOK) : waiting->until);
+    if (r == 0) {
+        flock_tick.active = true;
+        flock_tick.slot = wait->cancel ? cancel_enter_timer(wait, flock_tick.timer) : NULL;
+        r = wait->cancel && !flock_tick.slot ? -ENOTSUP : flock_until(waiting, ret_let_in);
+    } else {
         r = -ENOTSUP;
     }
-    if (r < 0) {
-        waiting = outer;
-        wait_signal_give_back();
-        return -ENOTSUP;
+    flock_tick_stop(*ret_let_in);
+    return r;
+}
+
+/* All signals are blocked, and are so again, unless *ret_let_in. */
+static int wait_with_timer(struct waiting *waiting, signal_set blocked, bool *ret_let_in) {
+    const struct flock_tick outer = flock_tick; /* a handler has interrupted it */
+    flock_tick = (struct flock_tick){
+        .timer = -1, .frame = (uintptr_t)__builtin_frame_address(0), .blocked = blocked};
+    signal_set used = wait_signal_used(blocked);
+    int r = wait_with_signal(waiting, used, ret_let_in);
+    while (r == OTHER_SIGNAL) {
+        used |= flock_tick.avoid;
+        r = wait_with_signal(waiting, used, ret_let_in);
     }
-    const int timer = waiting.timer;
-    waiting.frame = (uintptr_t)__builtin_frame_address(0);
-    waiting.cancel = wait->cancel;
-    waiting.slot = slot;
-    waiting.active = true;
-    r = flock_until(fd, operation, until, blocked, held, signals_only(number), flags, wait);
-    if (wait->cancel) {
-        cancel_leave(wait, slot);
-    }
-    (void)SYS_CALL(SYS_timer_delete, timer, 0, 0, 0, 0, 0);
-    if (held || cancel_requested(wait) || clock_now() >= until) {
-        signals_drain(number); /* it may have fired; else that is a call to spare */
-    }
-    waiting = outer;
-    wait_signal_give_back();
+    flock_tick = outer;
     return r;
 }
 
@@ -265,18 +168,99 @@ bool flock_wait_is_remote(int fd) {
     return false;
 }
 
-int flock_wait_blocked(int fd, int operation, uint64_t until, unsigned flags, signal_set blocked,
-                       const struct cancellable *wait) {
-    static const struct cancellable never = {.cancel = NULL};
-    wait = wait ? wait : &never;
-    if (clock_now() >= until) {
+/* All signals are blocked, and are so again, unless *ret_let_in. */
+static int wait_blocked(struct waiting *waiting, signal_set blocked, bool *ret_let_in) {
+    const int fd = waiting->fd, operation = waiting->operation;
+    if (waiting->until != CLOCK_FOREVER && clock_now() >= waiting->until) {
         int r = sys_flock(fd, operation | LOCK_NB);
         return r == -EWOULDBLOCK ? -ETIMEDOUT : r;
     }
     int r = -ENOTSUP;
-    if (!(flags & FLOCK_WAIT_POLL) && !flock_wait_is_remote(fd)) {
-        signal_set held = flags & FLOCK_WAIT_AGAIN ? signals_interrupting(blocked) : 0;
-        r = wait_with_timer(fd, operation, until, blocked, held, flags, wait);
+    if (!(waiting->flags & FLOCK_WAIT_POLL) && !flock_wait_is_remote(fd)) {
+        waiting->held = waiting->flags & FLOCK_WAIT_AGAIN ? signals_interrupting(blocked) : 0;
+        r = wait_with_timer(waiting, blocked, ret_let_in);
     }
-    return r == -ENOTSUP ? wait_by_polling(fd, operation, until, blocked, flags, wait) : r;
+    return r == -ENOTSUP ? wait_by_polling(fd, operation, waiting->until, blocked,
+                                           waiting->flags, waiting->wait)
+                         : r;
+}
+
+int flock_wait_blocked(int fd, int operation, uint64_t until, unsigned flags, signal_set blocked,
+                       const struct cancellable *wait) {
+    static const struct cancellable never = {.cancel = NULL};
+    struct waiting waiting = {.fd = fd,
+                              .operation = operation,
+                              .until = until,
+                              .flags = flags,
+                              .wait = wait ? wait : &never};
+    bool let_in = false;
+    return wait_blocked(&waiting, blocked, &let_in);
+}
+
+/* Just flock(2), until somebody sends us a signal. -ENOTSUP: he could not. The
+ * program's mask is in force, but afterwards only with 0. */
+static int wait_for_ever(int fd, int operation, const struct cancellable *wait,
+                         signal_set blocked) {
+    const unsigned senders = wait_signal_senders(blocked);
+    if (!senders || flock_wait_is_remote(fd)) {
+        return -ENOTSUP;
+    }
+    const struct flock_tick outer = flock_tick;
+    const pid_t thread = sys_gettid();
+    flock_tick = (struct flock_tick){.active = true,
+                                     .timer = -1,
+                                     .frame = (uintptr_t)__builtin_frame_address(0),
+                                     .blocked = blocked};
+    int r;
+    for (;;) {
+        flock_tick.call.ended = 0;
+        flock_tick.slot = cancel_enter_thread(wait, thread, senders);
+        if (!flock_tick.slot) {
+            r = -ENOTSUP;
+        } else if (cancel_requested(wait)) {
+            r = -ECANCELED;
+        } else {
+            r = flock_call(&flock_tick.call, fd, operation);
+        }
+        if (r != 0) {
+            (void)signals_mask(SIGNALS_ALL);
+        }
+        flock_tick_stop(r == 0);
+        if (r != -ETIMEDOUT) {
+            break;
+        }
+        if (signals_interrupt(blocked)) {
+            r = -EINTR;
+            break;
+        }
+        (void)signals_mask(blocked);
+        flock_tick.active = true;
+    }
+    flock_tick = outer;
+    return r;
+}
+
+int flock_wait(int fd, int operation, uint64_t until, const struct cancellable *wait,
+               signal_set *ret_blocked) {
+    signal_set blocked;
+    if (until == CLOCK_FOREVER) {
+        blocked = signals_blocked();
+        int r = wait_for_ever(fd, operation, wait, blocked);
+        if (r != -ENOTSUP) {
+            *ret_blocked = blocked;
+            return r;
+        }
+        (void)signals_mask(SIGNALS_ALL);
+    } else {
+        blocked = signals_mask(SIGNALS_ALL);
+    }
+    struct waiting waiting = {
+        .fd = fd, .operation = operation, .until = until, .wait = wait, .may_let_in = true};
+    bool let_in = false;
+    int r = wait_blocked(&waiting, blocked, &let_in);
+    if (r == 0 && !let_in) {
+        (void)signals_mask(blocked);
+    }
+    *ret_blocked = blocked;
+    return r;
 }

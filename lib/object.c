@@ -90,9 +90,7 @@ static void drop_inherited(struct filelock *lock) {
         hold->next = lock->spare;
         lock->spare = hold;
     }
-    for (int i = 0; i < CANCEL_SLOTS; i++) {
-        atomic_store(&lock->cancel.timers[i], 0); /* timers are not inherited */
-    }
+    cancel_after_fork(&lock->cancel);
 }
 
 #define ADOPTING (UINT64_C(1) << 63)

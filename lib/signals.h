@@ -29,6 +29,9 @@ int SIGNALS_ACTION(int number, const struct sigaction *action, struct sigaction 
 /* Sets the mask of blocked signals; returns the one before. */
 signal_set signals_mask(signal_set blocked);
 
+/* The mask. */
+signal_set signals_blocked(void);
+
 /* Those that are pending and would come once `blocked` is the mask. */
 signal_set signals_pending(signal_set blocked);
 

@@ -12,6 +12,12 @@ signal_set signals_mask(signal_set blocked) {
     return before;
 }
 
+signal_set signals_blocked(void) {
+    signal_set now = 0;
+    (void)SYS_CALL(SYS_rt_sigprocmask, SIG_BLOCK, NULL, &now, sizeof(now), 0, 0);
+    return now;
+}
+
 static bool interrupts(int number) {
     struct sigaction action = {.sa_flags = 0};
     int saved = errno;

@@ -81,12 +81,12 @@ static int open_file(const struct taking *taking) {
     return r;
 }
 
-/* From the first wait on no signal comes but in the queue: one that has to end the
- * wait is not lost between two rounds. */
+/* When a wait has not brought the lock, no signal comes any more but in the queue: one
+ * that has to end the acquire is not lost between two rounds. */
 static void hold_signals(struct taking *taking) {
-    if (!taking->has_waited) {
+    if (!taking->holds_signals) {
         taking->blocked = signals_mask(SIGNALS_ALL);
-        taking->has_waited = true;
+        taking->holds_signals = true;
     }
 }
 
@@ -95,10 +95,14 @@ static int wait_in_queue(struct taking *taking, int operation) {
     if (until == 0) {
         return -ETIMEDOUT;
     }
-    unsigned flags = taking->has_waited ? FLOCK_WAIT_AGAIN : 0;
-    hold_signals(taking);
-    return flock_wait_blocked(taking->hold->fd, operation, until, flags, taking->blocked,
-                              &taking->wait);
+    if (taking->holds_signals) {
+        return flock_wait_blocked(taking->hold->fd, operation, until, FLOCK_WAIT_AGAIN,
+                                  taking->blocked, &taking->wait);
+    }
+    int r = flock_wait(taking->hold->fd, operation, until, &taking->wait, &taking->blocked);
+    taking->holds_signals = r != 0;
+    taking->has_waited = true;
+    return r;
 }
 
 static int lock_file(struct taking *taking) {
@@ -126,6 +130,9 @@ static int flock_round(struct taking *taking) {
             enter(taking);
             r = holds_settle(taking->lock, taking->hold);
             leave(taking);
+            if (r != HOLDS_COUNTS && taking->has_waited) {
+                hold_signals(taking);
+            }
         } else if (r == -ECANCELED && !take_is_cancelled(taking)) {
             r = HOLDS_AGAIN;
         }
@@ -172,9 +179,9 @@ static int flock_rounds(struct taking *taking) {
 }
 
 int take_flock(struct taking *taking) {
-    taking->has_waited = false;
+    taking->has_waited = taking->holds_signals = false;
     int r = flock_rounds(taking);
-    if (taking->has_waited) {
+    if (taking->holds_signals) {
         (void)signals_mask(taking->blocked);
     }
     return r;

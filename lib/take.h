@@ -18,8 +18,9 @@ struct taking {
     bool relative;  /* it is a duration yet: who gets the lock at once asks no clock */
     unsigned cancels;
     struct cancellable wait;
-    /* Kind flock: once it has had to wait, all signals are blocked, but in the queue. */
-    bool has_waited;
+    /* Kind flock: once it has had to wait in vain, all signals are blocked, but in the
+     * queue. */
+    bool has_waited, holds_signals;
     uint64_t blocked; /* the program's mask (signals.h) */
 };
 

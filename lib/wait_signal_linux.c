@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <stdatomic.h>
+#include <stddef.h>
 #include <string.h>
 #include <ucontext.h>
 
@@ -9,152 +10,300 @@
 #include "lib/signals.h"
 #include "lib/sys_linux.h"
 
-/* The search for a free signal goes downward, since the kernel delivers the
- * lowest first, which then decides how flock ends: that should be the program's.
- * Two copies of this file may live in one process (libfilelock, libautolock);
- * they start in different places, so as not to pick the same signal at once. */
+/* The search for a free signal begins well below SIGRTMAX and well above SIGRTMIN,
+ * for programs count theirs from either end, and goes downward. Two copies of this
+ * file may live in one process (libfilelock, libautolock); they start in different
+ * places, so as not to pick the same signal at once. */
 #ifndef FLOCK_WAIT_SIGNAL_OFFSET
 #define FLOCK_WAIT_SIGNAL_OFFSET 1
 #endif
+#define BELOW_THE_LAST (12 + FLOCK_WAIT_SIGNAL_OFFSET)
 
-static struct {
-    atomic_flag busy;
-    unsigned users;
-    _Atomic int number; /* 0: none chosen */
-    void (*tick)(int number, siginfo_t *info, void *context);
+/* Older signals for wait_signal_send, the least used first. The kernel itself sends
+ * none of them to a process that has not asked for it in some way. */
+static const int senders[] = {
+#ifdef SIGSTKFLT
+    SIGSTKFLT,
+#endif
+    SIGPWR, SIGURG, SIGIO, SIGWINCH};
+#define SENDERS (sizeof(senders) / sizeof(senders[0]))
+
+#define NUMBERS 64
+
+/* A signal. `state`: FREE, CHANGING (its action is being installed or restored), or
+ * USER for each that has taken it, plus KEEPING while `before` is looked at. */
+enum { FREE = 0, CHANGING = 1, KEEPING = 1, USER = 2 };
+struct wait_signal {
+    _Atomic unsigned state;
     struct sigaction before; /* the program's */
-    _Atomic signal_set ever; /* signals that ever had the handler; set before */
-} shared = {.busy = ATOMIC_FLAG_INIT};
+};
+static struct wait_signal table[NUMBERS + 1];
 
-static void enter(void) {
-    while (atomic_flag_test_and_set_explicit(&shared.busy, memory_order_acquire)) {
-        (void)SYS_CALL(SYS_sched_yield, 0, 0, 0, 0, 0, 0);
+static _Atomic signal_set in_use; /* a hint: those with users */
+static _Atomic signal_set ever;   /* those that ever had the handler; set before */
+
+static void let_others_run(void) {
+    (void)SYS_CALL(SYS_sched_yield, 0, 0, 0, 0, 0, 0);
+}
+
+static bool action_is_ours(const struct sigaction *action) {
+    return action->sa_flags & SA_SIGINFO && action->sa_sigaction == wait_signal_arrived;
+}
+
+static bool get_action(int number, struct sigaction *ret) {
+    int saved = errno;
+    bool known = SIGNALS_ACTION(number, NULL, ret) == 0;
+    errno = saved;
+    return known;
+}
+
+static bool has_default(const struct sigaction *action) {
+    return !(action->sa_flags & SA_SIGINFO) && action->sa_handler == SIG_DFL;
+}
+
+static bool install(struct wait_signal *signal, int number) {
+    int saved = errno;
+    struct sigaction action = {.sa_sigaction = wait_signal_arrived,
+                               .sa_flags = SA_SIGINFO | (FLOCK_CALL_STEPS ? SA_RESTART : 0)};
+    (void)sigfillset(&action.sa_mask);
+    (void)atomic_fetch_or(&ever, signals_only(number));
+    bool done = SIGNALS_ACTION(number, &action, &signal->before) == 0;
+    errno = saved;
+    return done;
+}
+
+/* Joins those who have taken it already. */
+static bool join(int number) {
+    struct wait_signal *signal = &table[number];
+    struct sigaction now;
+    unsigned state = atomic_load(&signal->state);
+    while (state >= USER) {
+        if (state & KEEPING) {
+            let_others_run();
+            state = atomic_load(&signal->state);
+        } else if (atomic_compare_exchange_weak(&signal->state, &state, state + USER)) {
+            if (get_action(number, &now) && action_is_ours(&now)) {
+                return true;
+            }
+            wait_signal_give_back(number); /* the program has taken it from us */
+            return false;
+        }
     }
+    return false;
 }
 
-static void leave(void) {
-    atomic_flag_clear_explicit(&shared.busy, memory_order_release);
-}
-
-static bool action_is_ours(int number) {
+/* `used_too`: whatever its action is. */
+static bool begin(int number, bool used_too) {
+    struct wait_signal *signal = &table[number];
     struct sigaction now;
-    return SIGNALS_ACTION(number, NULL, &now) == 0 && now.sa_flags & SA_SIGINFO &&
-           now.sa_sigaction == shared.tick;
+    unsigned none = FREE;
+    if (!get_action(number, &now) || !(used_too || has_default(&now)) ||
+        !atomic_compare_exchange_strong(&signal->state, &none, CHANGING)) {
+        return false;
+    }
+    signal->before = now;
+    if (!install(signal, number)) {
+        atomic_store(&signal->state, FREE);
+        return false;
+    }
+    atomic_store(&signal->state, USER);
+    (void)atomic_fetch_or(&in_use, signals_only(number));
+    return true;
 }
 
-static bool is_free(int number) {
-    struct sigaction now;
-    return SIGNALS_ACTION(number, NULL, &now) == 0 && !(now.sa_flags & SA_SIGINFO) &&
-           now.sa_handler == SIG_DFL;
-}
-
-/* A thread that blocks everything uses none of them in particular. */
-static signal_set used_signals(signal_set blocked) {
-    signal_set pending = 0, real_time = 0;
+signal_set wait_signal_used(signal_set blocked) {
+    signal_set real_time = 0;
     for (int number = SIGRTMIN; number <= SIGRTMAX; number++) {
         real_time |= signals_only(number);
     }
-    (void)SYS_CALL(SYS_rt_sigpending, &pending, sizeof(pending), 0, 0, 0, 0);
+    signal_set pending = signals_pending(0);
     return (blocked & real_time) == real_time ? pending : pending | blocked;
 }
 
-static int choose(signal_set used) {
-    for (int i = 0; i <= SIGRTMAX - SIGRTMIN; i++) {
-        int number = SIGRTMAX - (i + FLOCK_WAIT_SIGNAL_OFFSET) % (SIGRTMAX - SIGRTMIN + 1);
-        if (!(used & signals_only(number)) && is_free(number)) {
+int wait_signal_take(signal_set used) {
+    signal_set shared = atomic_load(&in_use) & ~used;
+    for (int number = SIGRTMIN; shared && number <= SIGRTMAX; number++) {
+        if (shared & signals_only(number) && join(number)) {
+            return number;
+        }
+    }
+    const int count = SIGRTMAX - SIGRTMIN + 1;
+    for (int i = 0; i < count; i++) {
+        int number = SIGRTMAX - (i + BELOW_THE_LAST) % count;
+        if (!(used & signals_only(number)) && begin(number, false)) {
             return number;
         }
     }
     return 0;
 }
 
-static void install(void (*tick)(int number, siginfo_t *info, void *context), signal_set blocked) {
-    int saved = errno;
-    struct sigaction action = {.sa_sigaction = tick,
-                               .sa_flags = SA_SIGINFO | (FLOCK_CALL_STEPS ? SA_RESTART : 0)};
-    (void)sigfillset(&action.sa_mask);
-    shared.tick = tick;
-    shared.number = choose(used_signals(blocked));
-    if (shared.number) {
-        (void)atomic_fetch_or(&shared.ever, signals_only(shared.number));
+void wait_signal_give_back(int number) {
+    struct wait_signal *signal = &table[number];
+    unsigned state = atomic_load(&signal->state);
+    for (;;) {
+        if (state < USER) {
+            return; /* the child of a fork in a handler */
+        }
+        if (state & KEEPING) {
+            let_others_run();
+            state = atomic_load(&signal->state);
+        } else if (state > USER) {
+            if (atomic_compare_exchange_weak(&signal->state, &state, state - USER)) {
+                return;
+            }
+        } else if (atomic_compare_exchange_weak(&signal->state, &state, CHANGING)) {
+            break;
+        }
     }
-    if (shared.number && SIGNALS_ACTION(shared.number, &action, &shared.before) < 0) {
-        shared.number = 0;
+    (void)atomic_fetch_and(&in_use, ~signals_only(number));
+    struct sigaction old;
+    int saved = errno;
+    if (SIGNALS_ACTION(number, &signal->before, &old) == 0 && !action_is_ours(&old)) {
+        (void)SIGNALS_ACTION(number, &old, NULL); /* the program has taken it from us */
     }
     errno = saved;
+    atomic_store(&signal->state, FREE);
 }
 
-int wait_signal_take(void (*tick)(int number, siginfo_t *info, void *context), signal_set blocked) {
-    enter();
-    if (shared.users == 0) {
-        install(tick, blocked);
+unsigned wait_signal_senders(signal_set blocked) {
+    unsigned found = 0;
+    for (size_t i = 0; FLOCK_CALL_STEPS && i < SENDERS; i++) {
+        found |= blocked & signals_only(senders[i]) ? 0 : 1U << i;
     }
-    if (shared.number) {
-        shared.users++;
+    return found;
+}
+
+/* Where the program uses all of them, one of its own: it is handed on. */
+static int take_sender(unsigned set) {
+    for (int used_too = 0; used_too < 2; used_too++) {
+        for (size_t i = 0; i < SENDERS; i++) {
+            if (set & 1U << i && (join(senders[i]) || begin(senders[i], used_too))) {
+                return senders[i];
+            }
+        }
     }
-    int number = shared.number;
-    leave();
+    return 0;
+}
+
+int wait_signal_send(pid_t thread, unsigned set) {
+    siginfo_t info;
+    memset(&info, 0, sizeof(info));
+    int number = take_sender(set);
+    while (!number) { /* each is just being installed or restored, by other threads */
+        let_others_run();
+        number = take_sender(set);
+    }
+    info.si_signo = number;
+    info.si_code = SI_QUEUE;
+    info.si_pid = sys_getpid();
+    info.si_value = wait_signal_mark();
+    if (SYS_CALL(SYS_rt_tgsigqueueinfo, info.si_pid, thread, number, &info, 0, 0) < 0) {
+        wait_signal_give_back(number);
+        return 0;
+    }
     return number;
 }
 
-void wait_signal_give_back(void) {
-    enter();
-    if (shared.users > 0 && --shared.users == 0) {
-        if (action_is_ours(shared.number)) {
-            (void)SIGNALS_ACTION(shared.number, &shared.before, NULL);
-        }
-        shared.number = 0;
-    }
-    leave();
-}
-
 union sigval wait_signal_mark(void) {
-    return (union sigval){.sival_ptr = &shared};
+    return (union sigval){.sival_ptr = table};
 }
 
-bool wait_signal_is_ours(const siginfo_t *info) {
-    return info->si_code == SI_TIMER && info->si_value.sival_ptr == &shared;
+bool wait_signal_is_tick(const siginfo_t *info) {
+    return info->si_code == SI_TIMER && info->si_value.sival_ptr == table;
+}
+
+bool wait_signal_is_sent(const siginfo_t *info) {
+    return info->si_code == SI_QUEUE && info->si_value.sival_ptr == table;
+}
+
+bool wait_signal_is_bare(const siginfo_t *info) {
+    return info->si_code == SI_USER && info->si_pid == 0;
+}
+
+void wait_signal_repeat(int number, const siginfo_t *info) {
+    (void)SYS_CALL(SYS_rt_tgsigqueueinfo, sys_getpid(), sys_gettid(), number, info, 0, 0);
+}
+
+void wait_signal_return(int number, const siginfo_t *info) {
+    if (info->si_code == SI_TKILL) {
+        wait_signal_repeat(number, info);
+        return;
+    }
+    pid_t pid = sys_getpid();
+    siginfo_t copy = *info;
+    long r = SYS_CALL(SYS_rt_sigqueueinfo, pid, number, &copy, 0, 0, 0);
+    if (r == -EPERM) {
+        /* Only the main thread may say that it comes from kill or the kernel. */
+        copy.si_code = SI_QUEUE;
+        r = SYS_CALL(SYS_rt_sigqueueinfo, pid, number, &copy, 0, 0, 0);
+    }
+    if (r < 0) {
+        (void)SYS_CALL(SYS_kill, pid, number, 0, 0, 0, 0);
+    }
+}
+
+/* Keeps `before` as it is until the state, which is returned, is put back. 0: nobody
+ * has taken the signal, or its action is just changing. */
+static unsigned keep(struct wait_signal *signal) {
+    unsigned state = atomic_load(&signal->state);
+    while (state >= USER) {
+        if (!(state & KEEPING) &&
+            atomic_compare_exchange_weak(&signal->state, &state, state | KEEPING)) {
+            return state;
+        }
+        if (state & KEEPING) {
+            let_others_run();
+            state = atomic_load(&signal->state);
+        }
+    }
+    return 0;
 }
 
 bool wait_signal_action(int number, const struct sigaction *action, struct sigaction *ret_before) {
-    if (number == 0 || number != atomic_load(&shared.number)) {
+    if (number < 1 || number > NUMBERS || atomic_load(&table[number].state) == FREE) {
         return false;
     }
     signal_set mask = signals_mask(SIGNALS_ALL);
-    enter();
-    bool ours = shared.users > 0 && shared.number == number && action_is_ours(number);
+    struct wait_signal *signal = &table[number];
+    struct sigaction now;
+    unsigned state = keep(signal);
+    bool ours = state && get_action(number, &now) && action_is_ours(&now);
     if (ours) {
-        struct sigaction before = shared.before;
+        struct sigaction before = signal->before;
         if (action) {
-            shared.before = *action;
+            signal->before = *action;
         }
         if (ret_before) {
             *ret_before = before;
         }
     }
-    leave();
+    if (state) {
+        atomic_store(&signal->state, state);
+    }
     (void)signals_mask(mask);
     return ours;
 }
 
 /* The program's action, which SA_RESETHAND takes off. */
 static struct sigaction wanted(int number) {
-    struct sigaction action = {.sa_handler = SIG_DFL};
-    enter();
-    if (shared.users > 0 && shared.number == number) {
-        action = shared.before;
-        if ((unsigned)action.sa_flags & SA_RESETHAND) {
-            shared.before.sa_handler = SIG_DFL;
-            shared.before.sa_flags = 0;
-        }
+    struct wait_signal *signal = &table[number];
+    unsigned state = keep(signal);
+    struct sigaction action = signal->before;
+    if (state && (unsigned)action.sa_flags & SA_RESETHAND) {
+        signal->before.sa_handler = SIG_DFL;
+        signal->before.sa_flags = 0;
     }
-    leave();
+    if (state) {
+        atomic_store(&signal->state, state);
+    }
     return action;
 }
 
-/* The default action of a real-time signal ends the process. */
 static void end_by(int number) {
     struct sigaction none = {.sa_handler = SIG_DFL};
+    if (number == SIGURG || number == SIGWINCH) {
+        return; /* they do nothing by default */
+    }
     (void)SIGNALS_ACTION(number, &none, NULL);
     (void)SYS_CALL(SYS_tgkill, sys_getpid(), sys_gettid(), number, 0, 0, 0);
 }
@@ -191,21 +340,19 @@ bool wait_signal_forward(int number, siginfo_t *info, void *context) {
 /* fork copies the actions of signals before it copies the memory, while other
  * threads go on: what the copy of our state says need not be so. */
 static void take_off(int number) {
-    struct sigaction none = {.sa_handler = SIG_DFL};
-    if (action_is_ours(number)) {
-        bool current = shared.users > 0 && shared.number == number;
-        (void)SIGNALS_ACTION(number, current ? &shared.before : &none, NULL);
+    struct sigaction now;
+    if (get_action(number, &now) && action_is_ours(&now)) {
+        (void)SIGNALS_ACTION(number, &table[number].before, NULL);
     }
 }
 
 void wait_signal_after_fork(void) {
-    atomic_flag_clear(&shared.busy);
-    signal_set ever = atomic_load(&shared.ever);
-    for (int number = 1; ever; number++, ever >>= 1) {
-        if (ever & 1) {
+    signal_set numbers = atomic_load(&ever);
+    for (int number = 1; numbers; number++, numbers >>= 1) {
+        if (numbers & 1) {
             take_off(number);
+            atomic_store(&table[number].state, FREE);
         }
     }
-    shared.users = 0;
-    shared.number = 0;
+    atomic_store(&in_use, 0);
 }

@@ -1,11 +1,12 @@
 # The tests of lib/, here and in standalone/, and what each is made of beside the
 # library itself, which shows nothing but filelock_*.
-set(lib_tests descriptors errors fair filelock forks moments owner per_process release replaced signals small_stack soft threads)
+set(lib_tests descriptors errors fair filelock forks handover moments owner per_process release
+              replaced signals small_stack soft threads wait_signal)
 foreach(name IN LISTS lib_tests)
     set(lib_${name}_sources ${CMAKE_CURRENT_LIST_DIR}/lib_${name}.c)
 endforeach()
 list(APPEND lib_soft_sources ${CMAKE_CURRENT_LIST_DIR}/../../lib/process_stat_linux.c
                              ${CMAKE_CURRENT_LIST_DIR}/../../lib/start_token_linux.c)
-foreach(name IN ITEMS descriptors errors fair forks moments release soft)
+foreach(name IN ITEMS descriptors errors fair forks handover moments release soft wait_signal)
     list(APPEND lib_${name}_sources ${CMAKE_CURRENT_LIST_DIR}/lib_moment.c)
 endforeach()

@@ -80,6 +80,17 @@ bool moment_before(pid_t pid, long number) {
     return false;
 }
 
+long moment_next(pid_t pid) {
+    struct syscall_info info;
+    while (!has_ended && step(pid, &info)) {
+        if (info.op == ENTRY) {
+            memcpy(moment_arguments, info.arguments, sizeof(moment_arguments));
+            return (long)info.number;
+        }
+    }
+    return -1;
+}
+
 bool moment_after_this(pid_t pid) {
     struct syscall_info info;
     return step(pid, &info);

@@ -21,6 +21,9 @@ bool moment_after(pid_t pid, long number);
 bool moment_after_this(pid_t pid);
 extern uint64_t moment_arguments[6];
 
+/* Leads it on until it is about to make any: its number, -1 when it has ended. */
+long moment_next(pid_t pid);
+
 /* Reads its memory. */
 uint64_t moment_peek(pid_t pid, uint64_t address);
 

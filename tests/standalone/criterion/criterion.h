@@ -50,6 +50,7 @@ _Noreturn void stand_in_skip(const char *why);
 
 #define cr_assert(a, ...) STAND_IN(a, true, #a, __VA_ARGS__)
 #define cr_assert_eq(a, b, ...) STAND_IN((a) == (b), true, #a " == " #b, __VA_ARGS__)
+#define cr_assert_neq(a, b, ...) STAND_IN((a) != (b), true, #a " != " #b, __VA_ARGS__)
 #define cr_assert_gt(a, b, ...) STAND_IN((a) > (b), true, #a " > " #b, __VA_ARGS__)
 #define cr_assert_geq(a, b, ...) STAND_IN((a) >= (b), true, #a " >= " #b, __VA_ARGS__)
 #define cr_assert_fail(...) STAND_IN(false, true, "reached", __VA_ARGS__)

@@ -1,0 +1,182 @@
+/* What lies between the wake-up of a waiter and the return of filelock_acquire, and
+ * what is left behind: nothing (contract W4). */
+#include <criterion/criterion.h>
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "lib/filelock.h"
+#include "tests/support/harness.h"
+#include "tests/unit/lib_moment.h"
+
+TestSuite(handover, .init = scenario_begin, .fini = scenario_end, .timeout = 120);
+
+/* The signals that have a handler, as the kernel sees it. */
+static unsigned long long caught(void) {
+    const char *at = strstr(file_content("/proc/self/status"), "SigCgt:");
+    return at ? strtoull(at + strlen("SigCgt:"), NULL, 16) : ~0ULL;
+}
+
+static bool sleeps_undisturbed(long milliseconds) {
+    struct timespec time = {.tv_nsec = milliseconds * 1000000};
+    return nanosleep(&time, NULL) == 0;
+}
+
+/* 0: got, and nothing has been left. */
+static int take_and_look(uint64_t timeout) {
+    struct filelock *lock;
+    struct sigaction before[SIGRTMAX + 1], now;
+    sigset_t mask, mask_now;
+    unsigned long long handlers = caught();
+    memset(before, 0, sizeof(before));
+    for (int number = 1; number <= SIGRTMAX; number++) {
+        (void)sigaction(number, NULL, &before[number]);
+    }
+    (void)sigprocmask(SIG_BLOCK, NULL, &mask);
+    if (filelock_create(&lock, "a.lock", 0) < 0 || filelock_acquire(lock, timeout) != 0) {
+        return 1;
+    }
+    (void)syscall(SYS_getppid); /* a mark for who traces this */
+    if (*file_content("/proc/self/timers") || caught() != handlers || !sleeps_undisturbed(40)) {
+        return 2;
+    }
+    (void)sigprocmask(SIG_BLOCK, NULL, &mask_now);
+    for (int number = 1; number <= SIGRTMAX; number++) {
+        memset(&now, 0, sizeof(now));
+        (void)sigaction(number, NULL, &now);
+        if (now.sa_handler != before[number].sa_handler ||
+            sigismember(&mask, number) != sigismember(&mask_now, number)) {
+            return 3;
+        }
+    }
+    filelock_destroy(lock);
+    return 0;
+}
+
+static int for_ever(void) {
+    return take_and_look(FILELOCK_FOREVER);
+}
+static int within_a_minute(void) {
+    return take_and_look(60 * FILELOCK_SECOND);
+}
+static int within_20_ms(void) {
+    return take_and_look(20000);
+}
+static int with_all_blocked(void) {
+    sigset_t all;
+    (void)sigfillset(&all);
+    (void)sigprocmask(SIG_BLOCK, &all, NULL);
+    return take_and_look(20000);
+}
+
+/* It stands before the call in which it waits, and is to get the lock there. */
+static pid_t about_to_get_it(int (*body)(void)) {
+    pid_t pid = moment_start(body); /* first, or it keeps the stranger's pipe open */
+    struct stranger stranger = stranger_locks("a", LOCK_EX);
+    cr_assert(moment_before(pid, SYS_flock), "the try");
+    cr_assert(moment_before(pid, SYS_flock), "the wait");
+    stranger_leaves(stranger);
+    return pid;
+}
+
+static void expect_well(pid_t pid) {
+    int status = moment_end(pid);
+    cr_expect_eq(status, 0, "%x", (unsigned)status);
+}
+
+static void calls_on_the_way(int (*body)(void), int most) {
+    int calls = 0;
+    pid_t pid = about_to_get_it(body);
+    while (moment_next(pid) != SYS_getppid) {
+        cr_assert(++calls < 100);
+    }
+    cr_expect(calls <= most, "%d system calls", calls);
+    expect_well(pid);
+}
+
+/* The look at the path, without which nobody may believe that he has it. */
+Test(handover, one_call_without_a_limit) {
+    calls_on_the_way(for_ever, 1);
+}
+
+/* And the timer, and the handler. */
+Test(handover, three_calls_with_a_limit) {
+    calls_on_the_way(within_a_minute, 3);
+}
+
+/* The time is up when the lock has just come: the tick must not come behind it. */
+static void a_tick_on_its_way(int (*body)(void), long stop_before) {
+    pid_t pid = about_to_get_it(body);
+    cr_assert(moment_before(pid, stop_before));
+    cr_assert(sleeps_undisturbed(50));
+    expect_well(pid);
+}
+
+Test(handover, a_tick_before_the_timer_is_gone) {
+    a_tick_on_its_way(within_20_ms, SYS_timer_delete);
+}
+Test(handover, a_tick_while_all_signals_are_blocked) {
+    a_tick_on_its_way(with_all_blocked, SYS_timer_delete);
+}
+Test(handover, no_tick_when_the_timer_is_gone) {
+    a_tick_on_its_way(within_20_ms, SYS_rt_sigaction);
+}
+
+/* A signal of the program's at any moment of it is handled, once, and harms nothing. */
+static volatile sig_atomic_t handled;
+static void handle(int number) {
+    (void)number;
+    handled++;
+}
+static int handles_one(uint64_t timeout) {
+    struct sigaction action = {.sa_handler = handle};
+    int r = sigaction(SIGUSR1, &action, NULL) < 0 ? 9 : take_and_look(timeout);
+    return r ? r : handled != 1;
+}
+static int handles_one_for_ever(void) {
+    return handles_one(FILELOCK_FOREVER);
+}
+static int handles_one_within_a_minute(void) {
+    return handles_one(60 * FILELOCK_SECOND);
+}
+
+static void a_signal_on_the_way(int (*body)(void), int calls) {
+    for (int call = 1; call <= calls; call++) {
+        pid_t pid = about_to_get_it(body);
+        for (int i = 0; i < call; i++) {
+            cr_assert_geq(moment_next(pid), 0);
+        }
+        cr_assert_eq(kill(pid, SIGUSR1), 0);
+        expect_well(pid);
+    }
+}
+
+Test(handover, a_signal_on_the_way_without_a_limit) {
+    a_signal_on_the_way(handles_one_for_ever, 1);
+}
+Test(handover, a_signal_on_the_way_with_a_limit) {
+    a_signal_on_the_way(handles_one_within_a_minute, 3);
+}
+
+/* Without a limit the wait is flock(2), and nothing but that. */
+Test(handover, no_handler_and_no_timer_without_a_limit) {
+    pid_t pid = moment_start(for_ever);
+    struct stranger stranger = stranger_locks("a", LOCK_EX);
+    cr_assert(moment_before(pid, SYS_flock), "the try");
+    for (;;) {
+        long number = moment_next(pid);
+        cr_expect_neq(number, SYS_rt_sigaction);
+        cr_expect_neq(number, SYS_timer_create);
+        if (number == SYS_flock) {
+            break;
+        }
+    }
+    stranger_leaves(stranger);
+    expect_well(pid);
+}
