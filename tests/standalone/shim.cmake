@@ -16,7 +16,8 @@ target_compile_definitions(harness PUBLIC
 # Left out is what musl does not have (closefrom, libio), and scenarios in which
 # programs take part that have glibc: sh, cat, flock.
 set(except_opens a_reader_that_may_not_make_the_sidecar_passes the_sidecar_has_the_owner_of_the_data
-                 what_may_not_be_read_is_not_locked the_sidecar_follows_what_root_gives_away)
+                 what_may_not_be_read_is_not_locked the_sidecar_follows_what_root_gives_away
+                 an_exclusive_reader_needs_no_permission_to_write)
 set(except_ways libio_names system_hands_stdout_on popen_heals_its_number
                 popen_for_reading_does_not popen_for_writing_shares_stdout)
 set(except_spawn closefrom_and_a_file_that_it_opens closefrom_and_what_the_parent_has_open
