@@ -20,8 +20,8 @@ check() {
 # build NAME FLAGS: makes $top/NAME/lib/libfilelock.a.
 build() {
     cmake -S "$source/tests/standalone" -B "$top/$1" -DCMAKE_C_COMPILER="$compiler" \
-        -DCMAKE_C_FLAGS="$2 -Wno-unused-command-line-argument" -DCMAKE_BUILD_TYPE=RelWithDebInfo &&
-        cmake --build "$top/$1" --target filelock_static
+        -DCMAKE_C_FLAGS="$2 -Wno-unused-command-line-argument" -DCMAKE_BUILD_TYPE=None &&
+        cmake --build "$top/$1" --target filelock_static -j 2
 }
 exports_alone() {
     [ "$(nm -g --defined-only "$1" | awk 'NF == 3 {print $3}' | sort)" = \
