@@ -35,6 +35,8 @@
 /* A little longer than it takes to know that an ancestor sleeps (nested.h). */
 #define NESTED_PATIENCE (6 * CLOCK_SECOND)
 
+#define ATTEMPTS 1000 /* without a descriptor left to join with, say */
+
 /* Files that are not regular are nobody's sidecar. */
 static bool identify(int fd, struct sidecar_id *ret) {
     struct sys_stat stat;
@@ -45,38 +47,34 @@ static bool identify(int fd, struct sidecar_id *ret) {
     return true;
 }
 
-/* Whether another descriptor of the program has the sidecar locked by itself. */
-static bool program_has_it(int except, struct sidecar_id id) {
-    for (int fd = table_previous(TABLE_PROGRAM, TABLE_NOBODY); fd >= 0;
-         fd = table_previous(TABLE_PROGRAM, fd)) {
-        table_word word = table_get(fd);
-        struct sidecar_id other;
-        if (fd != except && table_is_locked(word) && table_id(fd, word, &other) &&
-            sidecar_same(id, other)) {
-            return true;
-        }
-    }
-    return false;
-}
-
 enum joining { JOINED, JOINS_NOT };
+
+static int find_to_join(struct sidecar_id id, int operation, table_word *ret_word) {
+    int own = hidden_find(id, -1, ret_word);
+    enum table_mode mode = own < 0 ? MODE_NOTHING : table_mode(*ret_word);
+    return mode == MODE_EXCLUSIVE || (mode == MODE_SHARED && !(operation & LOCK_EX)) ? own : -1;
+}
 
 /* Gives the program's descriptor a reference of the hold that we have. An enum
  * joining, or a negative errno value. */
 static int join_own_hold(int fd, struct sidecar_id id, int operation) {
     table_word word;
-    int own = hidden_find(id, -1, &word);
-    if (own < 0 || !table_is_locked(word) || program_has_it(fd, id) ||
-        (operation & LOCK_EX && table_mode(word) != MODE_EXCLUSIVE)) {
+    int own = find_to_join(id, operation, &word);
+    if (own < 0 || hidden_program_has_it(fd, id)) {
         return JOINS_NOT;
     }
     int r = sibling_keep_out(fd, operation, PAIR_JOINED);
     if (r < 0) {
         return r;
     }
-    own = hidden_find(id, -1, &word); /* that may have taken its time */
-    int twin =
-        own < 0 || !table_is_locked(word) ? -1 : hidden_copy(own, word, table_mode(word), id);
+    /* That may have taken its time. The hold that is there now may be a duplicate of
+     * what another thread has locked by itself, which would tell so first. */
+    own = find_to_join(id, operation, &word);
+    int twin = own < 0 ? -1 : hidden_copy(own, word, table_mode(word), id);
+    if (twin >= 0 && hidden_program_has_it(fd, id)) {
+        hold_drop(twin);
+        twin = -1;
+    }
     if (twin < 0) {
         sibling_let_in(fd);
         return JOINS_NOT;
@@ -86,24 +84,51 @@ static int join_own_hold(int fd, struct sidecar_id id, int operation) {
 }
 
 /* The shared hold that we have, and the program not by itself; -1 for none. */
-static int find_shared(struct sidecar_id id) {
-    table_word word;
-    int own = hidden_find(id, -1, &word);
-    return own >= 0 && table_mode(word) == MODE_SHARED && !program_has_it(-1, id) ? own : -1;
+static int find_shared(struct sidecar_id id, table_word *ret_word) {
+    int own = hidden_find(id, -1, ret_word);
+    return own >= 0 && table_mode(*ret_word) == MODE_SHARED && !hidden_program_has_it(-1, id) ? own
+                                                                                              : -1;
 }
 
-/* For all who share it: a child may have it from its parent. */
-static void end_shared(int own, struct sidecar_id id) {
-    (void)sys_flock(own, LOCK_UN);
+/* Unlocks it. Other threads may close what was found, get its number for another one,
+ * or begin to upgrade; what they are just getting counts as unlocked, too. */
+static bool unlock_shared(struct sidecar_id id) {
+    table_word word;
+    struct gate gate = gate_enter_alone();
+    int own = find_shared(id, &word);
+    int copy = own >= 0 ? hidden_copy(own, word, MODE_NOTHING, id) : -1;
+    if (copy >= 0) {
+        (void)sys_flock(copy, LOCK_UN);
+        hidden_set_modes(id, MODE_SHARED, MODE_WAITING);
+    }
+    gate_leave(gate);
+    hold_drop(copy);
+    return copy >= 0;
+}
+
+/* Ends our shared hold for all who share it: a child may have it from its parent.
+ * False when there is none. */
+static bool end_shared(struct sidecar_id id) {
+    table_word word;
+    if (find_shared(id, &word) < 0 || !unlock_shared(id)) {
+        return false;
+    }
     for (int hidden = table_previous(TABLE_HIDDEN, TABLE_NOBODY); hidden >= 0;
          hidden = table_previous(TABLE_HIDDEN, hidden)) {
-        table_word word = table_get(hidden);
         struct sidecar_id other;
+        word = table_get(hidden);
+        if (table_mode(word) != MODE_WAITING || !table_id(hidden, word, &other) ||
+            !sidecar_same(id, other)) {
+            continue;
+        }
         int served = table_serves(word);
-        if (served >= 0 && table_id(hidden, word, &other) && sidecar_same(id, other)) {
+        if (served >= 0) {
             reference_drop(served, table_get(served));
+        } else if (table_other(word) == TABLE_MAPPED) {
+            hidden_close(hidden);
         }
     }
+    return true;
 }
 
 /* The program has locked it itself. What has a twin keeps that: it is a data
@@ -122,6 +147,17 @@ static bool is_data_file(int fd, table_word word) {
     int twin = table_other(word);
     return table_kind(word) == TABLE_DATA && identify(fd, &own) &&
            table_id(twin, table_get(twin), &sidecar) && !sidecar_same(own, sidecar);
+}
+
+/* Other threads are not to share what goes now. */
+static void about_to_unlock(int fd, table_word word) {
+    struct sidecar_id id;
+    if (table_is_program_lock(word) && table_id(fd, word, &id)) {
+        struct gate gate = gate_enter_alone();
+        hidden_set_modes(id, MODE_EXCLUSIVE, MODE_WAITING);
+        hidden_set_modes(id, MODE_SHARED, MODE_WAITING);
+        gate_leave(gate);
+    }
 }
 
 /* The program gives its own lock back: what we shared of it is gone too. */
@@ -191,41 +227,48 @@ static int wait_and_see(int fd, int operation, struct sidecar_id id) {
         return gate_has_threads() ? ASK : PASSED;
     case WAITED_JOIN:
         r = join_own_hold(fd, id, operation);
-        return r < 0 ? r : r == JOINED ? PASSED : ASK;
+        return r < 0 ? r : r == JOINED ? PASSED : AGAIN;
     default:
         return waited == -EINTR || waited == -EDEADLK ? waited : ASK; /* or past its time */
     }
 }
 
-/* As real.flock, but not for ever where that would be one's own fault. */
-static int lock(int fd, int operation, struct sidecar_id id) {
-    int kind = operation & ~LOCK_NB, own;
-    table_word word = table_get(fd);
+/* The kernel's answer at once, when no shared hold of ours is in the way. Also where
+ * it has met none of ours: who shares our description (a child) may have ended that
+ * before. */
+static int lock_at_once(int fd, int kind, struct sidecar_id id, table_word *word) {
     int result = real.flock(fd, kind | LOCK_NB);
-    /* Also where it has met none of ours: who shares our description (a child) may
-     * have ended that before. */
-    if (kind == LOCK_EX && (own = find_shared(id)) >= 0) {
-        end_shared(own, id);
-        word = table_get(fd);
+    if (kind == LOCK_EX && end_shared(id)) {
+        *word = table_get(fd);
         if (result < 0) {
-            result = real.flock(fd, LOCK_EX | LOCK_NB);
+            result = real.flock(fd, kind | LOCK_NB);
         }
     }
-    while (result < 0 && errno == EWOULDBLOCK) {
-        int outcome = wait_and_see(fd, operation, id);
-        if (outcome == AGAIN) {
-            result = real.flock(fd, kind | LOCK_NB);
-            continue;
+    return result;
+}
+
+/* As real.flock, but not for ever where that would be one's own fault. */
+static int lock(int fd, int operation, struct sidecar_id id) {
+    int kind = operation & ~LOCK_NB, outcome = AGAIN, result = 0;
+    table_word word = table_get(fd);
+    for (int i = 0; outcome == AGAIN; i++) {
+        result = lock_at_once(fd, kind, id, &word);
+        if (result == 0 || errno != EWOULDBLOCK) {
+            break;
         }
-        if (outcome == PASSED) {
-            return 0;
-        }
-        if (outcome < 0) {
-            errno = -outcome;
-            return -1;
-        }
-        result = outcome == LOCKED ? 0 : real.flock(fd, operation);
-        break;
+        outcome = i < ATTEMPTS ? wait_and_see(fd, operation, id) : ASK;
+    }
+    if (outcome < 0) {
+        errno = -outcome;
+        return -1;
+    }
+    if (outcome == PASSED) {
+        return 0;
+    }
+    if (outcome == LOCKED) {
+        result = lock_at_once(fd, kind, id, &word);
+    } else if (outcome == ASK) {
+        result = real.flock(fd, operation);
     }
     if (result == 0) {
         remember(fd, word, id, kind);
@@ -241,6 +284,7 @@ int wrap_flock(int fd, int operation) {
         return real.flock(fd, operation);
     }
     if (kind == LOCK_UN) {
+        about_to_unlock(fd, word);
         int result = real.flock(fd, operation);
         if (result == 0 && table_kind(word) != TABLE_NONE) {
             unlocked(fd, word);

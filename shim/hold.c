@@ -12,6 +12,7 @@
 #include "shim/gate.h"
 #include "shim/hidden.h"
 #include "shim/observe.h"
+#include "shim/proclocks.h"
 #include "shim/record.h"
 #include "shim/reference.h"
 #include "shim/sibling.h"
@@ -155,23 +156,31 @@ static int settle(struct attempt *attempt) {
     return ROUND_AGAIN;
 }
 
-/* The program has locked the sidecar itself, as descriptor fd (O4): a
- * duplicate of that is the same lock. */
+/* The program has locked the sidecar itself, as descriptor fd (O4), exclusively, since
+ * it was in our way: a duplicate of that is the same lock. Another thread may close it
+ * meanwhile, and get the number for another description. */
 static int share_program_lock(struct attempt *attempt, int fd) {
     give_up(attempt);
     /* It may be a hidden descriptor that another thread has just made, found
      * before it was in the table. */
     table_word word = table_get(fd);
-    enum table_mode mode = attempt->exclusive ? MODE_EXCLUSIVE : MODE_SHARED;
+    bool known = table_is_program_lock(word) && table_mode(word) == MODE_EXCLUSIVE;
     if (table_kind(word) == TABLE_HIDDEN || table_kind(word) == TABLE_DATA ||
-        !is_same_sidecar(fd, attempt->id) ||
-        !table_change(fd, word, TABLE_PROGRAM, mode, TABLE_NOBODY, attempt->id)) {
+        table_mode(word) == MODE_CLOSING || !is_same_sidecar(fd, attempt->id)) {
         return ROUND_AGAIN;
     }
-    int r = adopt(attempt, hidden_copy(fd, table_get(fd), mode, attempt->id));
+    int r = adopt(attempt, hidden_copy(fd, word, MODE_WAITING, attempt->id));
     if (r < 0) {
         return r == -EBADF ? ROUND_AGAIN : r;
     }
+    if (((!known || gate_has_threads()) &&
+         proclocks_of_descriptor(attempt->twin) != LOCK_IS_EXCLUSIVE) ||
+        (!known &&
+         !table_change(fd, word, TABLE_PROGRAM, MODE_EXCLUSIVE, TABLE_NOBODY, attempt->id))) {
+        give_up(attempt);
+        return ROUND_AGAIN;
+    }
+    hidden_set_mode(attempt->twin, MODE_EXCLUSIVE);
     hidden_mark_program(attempt->twin);
     return ROUND_DONE;
 }

@@ -159,6 +159,25 @@ struct search {
     pid_t pid;
 };
 
+static bool is_flock(int fd, const struct lock_line *line, void *data) {
+    (void)fd;
+    if (line->range) {
+        return false;
+    }
+    *(enum lock_how *)data = line->exclusive ? LOCK_IS_EXCLUSIVE : LOCK_IS_SHARED;
+    return true;
+}
+
+enum lock_how proclocks_of_descriptor(int fd) {
+    enum lock_how how = LOCK_NOT_OPEN;
+    struct descriptor_visit visit = {is_flock, &how, fd};
+    TEXT(path, 48);
+    text_put(&path, "/proc/self/fdinfo/");
+    text_put_number(&path, (uint64_t)(unsigned)fd, 10);
+    (void)proclines_each(AT_FDCWD, path.start, descriptor_line, &visit);
+    return how;
+}
+
 static bool is_searched(int fd, const struct lock_line *line, void *data) {
     struct search *search = data;
     if (!lock_key_same(&line->key, search->key) || (search->skip && search->skip(fd))) {

@@ -55,6 +55,9 @@ int proclocks_of_process(pid_t pid, descriptor_visitor *visit, void *data);
 /* How a process has the file locked through a descriptor that it has open. */
 enum lock_how { LOCK_NOT_OPEN, LOCK_IS_SHARED, LOCK_IS_EXCLUSIVE };
 
+/* How this descriptor of ours is locked by flock. */
+enum lock_how proclocks_of_descriptor(int fd);
+
 /* The same for one file; numbers for which `skip` says so are passed over. */
 enum lock_how proclocks_find(pid_t pid, const struct lock_key *key, bool (*skip)(int fd),
                              int *ret_fd);

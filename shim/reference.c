@@ -7,6 +7,7 @@
 #include "shim/hidden.h"
 #include "shim/record.h"
 #include "shim/say.h"
+#include "shim/wait.h"
 
 #define MOVE_ATTEMPTS 10000 /* at a twin that another thread moves or closes */
 
@@ -19,6 +20,7 @@ static void forget(int fd, table_word word) {
         return;
     }
     if (table_kind(word) == TABLE_PROGRAM) {
+        wait_wake(); /* another thread may share now what this one kept from it */
         record_sweep();
         return;
     }
@@ -52,8 +54,11 @@ void reference_set(int fd, int twin, bool close_on_exec) {
 }
 
 table_word reference_closing(int fd, table_word word) {
-    while (table_kind(word) == TABLE_DATA && table_mode(word) != MODE_CLOSING) {
-        if (table_change(fd, word, TABLE_DATA, MODE_CLOSING, table_other(word), NO_ID)) {
+    while (table_mode(word) != MODE_CLOSING &&
+           (table_kind(word) == TABLE_DATA || table_is_program_lock(word))) {
+        struct sidecar_id id = NO_ID;
+        if ((table_kind(word) == TABLE_DATA || table_id(fd, word, &id)) &&
+            table_change(fd, word, table_kind(word), MODE_CLOSING, table_other(word), id)) {
             return table_get(fd);
         }
         table_word now = table_get(fd);

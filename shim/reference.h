@@ -24,7 +24,8 @@
 void reference_set(int fd, int twin, bool close_on_exec);
 
 /* Before the real close of fd, which has `word`: the child of a fork in between
- * has to know that it may be gone. Returns the word that it has now. */
+ * has to know that it may be gone, and another thread not to take a number that comes
+ * back as new for the program's locked sidecar. Returns the word that it has now. */
 table_word reference_closing(int fd, table_word word);
 
 /* After the real close of fd, which had `word` before it. */

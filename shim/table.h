@@ -86,6 +86,11 @@ static inline bool table_is_locked(table_word word) {
     return table_mode(word) == MODE_SHARED || table_mode(word) == MODE_EXCLUSIVE;
 }
 
+/* Whether it is a sidecar that the program has locked by flock. */
+static inline bool table_is_program_lock(table_word word) {
+    return table_kind(word) == TABLE_PROGRAM && table_is_locked(word);
+}
+
 /* The program's descriptor that a hidden one serves; -1 when none. */
 static inline int table_serves(table_word word) {
     int other = table_other(word);

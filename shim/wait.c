@@ -57,11 +57,20 @@ static void put_why(struct target *target, const char *why) {
     text_put(&text, why);
 }
 
-/* Another thread, by another description. (Whoever upgrades has it himself.) */
+static bool is_of_program(const struct wait *wait) {
+    return table_kind(table_get(wait->fd)) != TABLE_HIDDEN;
+}
+
+/* Another thread, by another description. (Whoever upgrades has it himself.) The
+ * program's own descriptor does not join what another one of the program has. */
 static bool we_have_it(const struct wait *wait) {
     table_word word;
-    return table_mode(table_get(wait->fd)) != MODE_UPGRADING &&
-           hidden_find(wait->id, wait->fd, &word) >= 0 && table_mode(word) >= MODE_SHARED;
+    if (table_mode(table_get(wait->fd)) == MODE_UPGRADING ||
+        hidden_find(wait->id, wait->fd, &word) < 0) {
+        return false;
+    }
+    return is_of_program(wait) ? table_is_locked(word) && !hidden_program_has_it(wait->fd, wait->id)
+                               : table_mode(word) >= MODE_SHARED;
 }
 
 /* Ourselves and our ancestors. WAITED_LOCKED stands for "wait on". */
@@ -73,7 +82,10 @@ static int look_at_family(struct wait *wait, uint64_t now, int *ret_fd) {
     if (wait->target->rule->options->nested != NESTED_WAIT) {
         switch (nested_look(&wait->nested, wait->operation == LOCK_EX, ret_fd)) {
         case NESTED_OURSELVES:
-            return WAITED_OURS;
+            if (!is_of_program(wait) || !gate_has_threads() || wait->until != CLOCK_FOREVER) {
+                return WAITED_OURS;
+            }
+            break; /* another thread will give it up, or open the file and share it */
         case NESTED_ANCESTOR:
             if (wait->target->rule->options->nested != NESTED_FAIL) {
                 put_why(wait->target,
@@ -106,7 +118,8 @@ static int look_for_circle(struct wait *wait) {
     case CIRCLE_CLOSED:
         /* An ancestor in it waits for its children, and wakes too often to be called
          * quiet. (Where others have the lock as well, they wait for us.) */
-        if (target->rule->options->nested == NESTED_PASS && nested_is_in_family(&wait->nested.key) &&
+        if (target->rule->options->nested == NESTED_PASS &&
+            nested_is_in_family(&wait->nested.key) &&
             nested_family_has_it_alone(&wait->nested.key)) {
             put_why(target, "an ancestor has it and waits for this process (nested=pass)");
             return WAITED_PASS;

@@ -213,3 +213,54 @@ Test(own_locks, a_child_of_a_child_that_waits) {
                      "check=True)\n");
     counts_to("2", PYTHON "h.py");
 }
+
+/* A thread that only reads is in nobody's way, and lets nobody in. */
+Test(own_locks, threads_beside_one_that_reads) {
+    put_file("t.py", "from work import *\n"
+                     "stop = False\n"
+                     "def read():\n"
+                     "    while not stop: open('a.csv').close()\n"
+                     "def many():\n"
+                     "    for i in range(10): work()\n"
+                     "r = threading.Thread(target=read); r.start()\n"
+                     "ts = [threading.Thread(target=many) for i in range(4)]\n"
+                     "[t.start() for t in ts]; [t.join() for t in ts]\n"
+                     "stop = True; r.join()\n");
+    counts_to("400", PYTHON "t.py");
+}
+
+/* A thread waits for another one's lock of its own, who opens the file and gives the
+ * lock back, but not the file. */
+Test(own_locks, a_thread_that_waits_when_the_file_is_opened) {
+    put_file("t.py", "import fcntl, os, threading\n"
+                     "l = os.open('a.csv.lock', os.O_RDWR | os.O_CREAT, 0o644)\n"
+                     "fcntl.flock(l, fcntl.LOCK_EX)\n"
+                     "got = threading.Event()\n"
+                     "def wait():\n"
+                     "    fcntl.flock(os.open('a.csv.lock', os.O_RDWR), fcntl.LOCK_EX); got.set()\n"
+                     "threading.Thread(target=wait, daemon=True).start()\n"
+                     "assert not got.wait(0.2)\n"
+                     "f = open('a.csv', 'r+'); assert not got.wait(0.2)\n"
+                     "os.close(l); assert got.wait(30)\n");
+    cr_expect_eq(run_shell("*.csv", PYTHON "t.py"), 0);
+}
+
+/* Its shared hold, which a mapping has, ends as that of an open file does. */
+Test(own_locks, a_mapped_reader_that_locks) {
+    put_file("m.py",
+             "import fcntl, mmap, os, subprocess\n"
+             "def may(how): return subprocess.call(['flock', '-n' + how, 'a.csv.lock', 'true'],\n"
+             "    env=dict(os.environ, AUTOLOCK='off')) == 0\n"
+             "def map(f): return mmap.mmap(f.fileno(), 0, mmap.MAP_SHARED, mmap.PROT_READ)\n"
+             "f = open('a.csv', 'rb'); m = map(f); f.close()\n"
+             "assert may('s') and not may('x')\n"
+             "l = os.open('a.csv.lock', os.O_RDWR); fcntl.flock(l, fcntl.LOCK_EX)\n"
+             "assert not may('s')\n"
+             "os.close(l); assert may('x')\n"
+             "f = open('a.csv', 'rb'); assert may('s') and not may('x')\n"
+             "m2 = map(f); f.close(); assert may('s') and not may('x')\n"
+             "m.close(); m2.close(); assert may('x')\n"
+             "f = open('a.csv', 'r+'); assert not may('s')\n"
+             "f.close(); assert may('x')\n");
+    cr_expect_eq(run_shell("*.csv", PYTHON "m.py"), 0);
+}
