@@ -75,7 +75,8 @@ static int take(struct naming_name *name) {
     struct target *target = name->target;
     int r = target_prepare(target);
     if (r < 0) {
-        r = failure_decide(target, r);
+        bool is_none = r == -ENAMETOOLONG && target->only_existing; /* nor can there be one */
+        r = is_none ? 0 : failure_decide(target, r);
         release(name, false);
         return r;
     }

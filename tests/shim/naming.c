@@ -83,6 +83,21 @@ Test(naming, control_without_shim) {
     }
 }
 
+/* Beside a name of 251 bytes no sidecar fits, so nobody can have it locked. */
+Test(naming, a_name_too_long_for_a_sidecar_can_go) {
+    struct puppet *puppet = puppet_start("*n", NULL);
+    char name[252];
+    memset(name, 'n', sizeof(name) - 1);
+    name[sizeof(name) - 1] = '\0';
+    put_file(name, "1\n");
+    cr_expect_eq(puppet_call(puppet, "rename %s d/%s", name, name), 0);
+    cr_expect_eq(puppet_call(puppet, "unlink d/%s", name), 0);
+    put_file(name, "2\n");
+    cr_expect_eq(puppet_call(puppet, "rename %s plain", name), 0);
+    cr_expect_str_eq(file_content("plain"), "2\n");
+    (void)puppet_end(puppet);
+}
+
 /* The target of a rename gets its sidecar, a name that goes does not: rm -r
  * must find the directory empty. */
 Test(naming, a_name_that_goes_leaves_no_sidecar) {
