@@ -12,6 +12,7 @@
 #include "lib/sys_linux.h"
 #include "shim/doing.h"
 #include "shim/gate.h"
+#include "shim/handover.h"
 #include "shim/hold.h"
 #include "shim/real.h"
 #include "shim/record.h"
@@ -33,6 +34,7 @@ static void after_fork(bool shared) {
 
 static void before_fork(void) {
     record_before_fork();
+    handover_check();
     gate_close();
 }
 

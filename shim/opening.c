@@ -5,6 +5,7 @@
 
 #include "shim/cancelling.h"
 #include "shim/failure.h"
+#include "shim/handover.h"
 #include "shim/hold.h"
 #include "shim/quick.h"
 #include "shim/real.h"
@@ -130,6 +131,7 @@ enum opening_way opening_begin(struct opening *opening) {
     if (!opening->path || is_never_locked(opening->flags) || !*last_component(opening->path)) {
         return OPENING_PLAIN;
     }
+    handover_notice(opening->path);
     if (!opening->for_child) {
         cancelling_test_idle();
     }
@@ -198,6 +200,7 @@ int opening_try(const struct opening *opening) {
     if (!path || is_never_locked(opening->flags) || !*last_component(path) || !real.open_is_libc) {
         return OPENING_LOOK;
     }
+    handover_notice(path);
     if (target_may_match(path)) {
         cancelling_test_idle();
         bool plain;

@@ -4,6 +4,7 @@
 
 #include "lib/sys_linux.h"
 #include "shim/gate.h"
+#include "shim/handover.h"
 #include "shim/hidden.h"
 #include "shim/record.h"
 #include "shim/say.h"
@@ -16,6 +17,7 @@ static const struct sidecar_id NO_ID;
 /* What stood in a word that is no longer there. */
 static void forget(int fd, table_word word) {
     if (table_kind(word) == TABLE_DATA) {
+        handover_before_release(table_other(word), fd);
         hidden_release(table_other(word), fd);
         return;
     }

@@ -264,3 +264,19 @@ Test(own_locks, a_mapped_reader_that_locks) {
              "f.close(); assert may('x')\n");
     cr_expect_eq(run_shell("*.csv", PYTHON "m.py"), 0);
 }
+
+/* The shell's descriptor, which flock(1) has locked, keeps the lock when the file is
+ * closed, until it is closed itself or unlocked. In either order. */
+Test(own_locks, a_shell_that_closes_the_file_first) {
+    put_file("s.sh", "free() { AUTOLOCK=off flock -n a.csv.lock true 9>&-; }\n"
+                     "exec 9>a.csv.lock; flock 9; exec 3>>a.csv; exec 3>&-; free && exit 1\n"
+                     "exec 9>&-; free || exit 2\n"
+                     "exec 3>>a.csv; exec 9>a.csv.lock; flock 9; exec 3>&-; free && exit 3\n"
+                     "echo 1 >>a.csv || exit 4; free && exit 5; exec 9>&-; free || exit 6\n"
+                     "exec 3>>a.csv; exec 9>a.csv.lock; flock 9; exec 3>&-; flock -u 9\n"
+                     "true | true; free || exit 7; exec 9>&-; exit 0\n");
+    static const char *const shells[] = {"bash s.sh", "dash s.sh"};
+    for (int i = 0; i < 2; i++) {
+        cr_expect_eq(run_shell("*.csv", shells[i]), 0, "%s", shells[i]);
+    }
+}
