@@ -72,10 +72,15 @@ static int result(struct waiter *waiter) {
     return waiter->result;
 }
 
+/* The signals that have a handler, as the kernel sees it. */
+static unsigned long long all_caught(void) {
+    const char *at = strstr(file_content("/proc/self/status"), "SigCgt:");
+    return at ? strtoull(at + strlen("SigCgt:"), NULL, 16) : 0;
+}
+
 /* The real-time signal that has a handler just now; 0: none. */
 static int taken(void) {
-    const char *at = strstr(file_content("/proc/self/status"), "SigCgt:");
-    unsigned long long caught = at ? strtoull(at + strlen("SigCgt:"), NULL, 16) : 0;
+    unsigned long long caught = all_caught();
     for (int number = SIGRTMIN; number < SIGRTMAX; number++) { /* the last: valgrind's */
         if (caught >> (number - 1) & 1) {
             return number;
@@ -330,16 +335,17 @@ static void cancel(int number) {
     filelock_cancel(to_cancel);
 }
 static int is_cancelled(uint64_t timeout) {
-    struct sigaction action = {.sa_handler = cancel, .sa_flags = SA_RESTART}, now;
-    if (sigaction(SIGUSR1, &action, NULL) < 0 || filelock_create(&to_cancel, "a.lock", 0) < 0 ||
+    struct sigaction action = {.sa_handler = cancel, .sa_flags = SA_RESTART};
+    if (sigaction(SIGUSR1, &action, NULL) < 0) {
+        return 3;
+    }
+    unsigned long long handlers = all_caught();
+    if (filelock_create(&to_cancel, "a.lock", 0) < 0 ||
         filelock_acquire(to_cancel, timeout) != -ECANCELED) {
         return 1;
     }
-    for (int number = 1; number <= SIGRTMAX; number++) {
-        if (number != SIGUSR1 && number != SIGALRM && sigaction(number, NULL, &now) == 0 &&
-            now.sa_handler != SIG_DFL && now.sa_handler != SIG_IGN) {
-            return 2;
-        }
+    if (all_caught() != handlers) {
+        return 2;
     }
     return *file_content("/proc/self/timers") != '\0';
 }
