@@ -17,12 +17,14 @@
 #include <sys/file.h>
 
 #include "lib/clock.h"
+#include "lib/flock_wait.h"
 #include "shim/doing.h"
 #include "shim/failure.h"
 #include "shim/gate.h"
 #include "shim/hidden.h"
 #include "shim/hold.h"
 #include "shim/nested.h"
+#include "shim/program.h"
 #include "shim/real.h"
 #include "shim/reference.h"
 #include "shim/scratch.h"
@@ -60,7 +62,7 @@ static int find_to_join(struct sidecar_id id, int operation, table_word *ret_wor
 static int join_own_hold(int fd, struct sidecar_id id, int operation) {
     table_word word;
     int own = find_to_join(id, operation, &word);
-    if (own < 0 || hidden_program_has_it(fd, id)) {
+    if (own < 0 || program_has_it(fd, id)) {
         return JOINS_NOT;
     }
     int r = sibling_keep_out(fd, operation, PAIR_JOINED);
@@ -71,7 +73,7 @@ static int join_own_hold(int fd, struct sidecar_id id, int operation) {
      * what another thread has locked by itself, which would tell so first. */
     own = find_to_join(id, operation, &word);
     int twin = own < 0 ? -1 : hidden_copy(own, word, table_mode(word), id);
-    if (twin >= 0 && hidden_program_has_it(fd, id)) {
+    if (twin >= 0 && program_has_it(fd, id)) {
         hold_drop(twin);
         twin = -1;
     }
@@ -86,8 +88,7 @@ static int join_own_hold(int fd, struct sidecar_id id, int operation) {
 /* The shared hold that we have, and the program not by itself; -1 for none. */
 static int find_shared(struct sidecar_id id, table_word *ret_word) {
     int own = hidden_find(id, -1, ret_word);
-    return own >= 0 && table_mode(*ret_word) == MODE_SHARED && !hidden_program_has_it(-1, id) ? own
-                                                                                              : -1;
+    return own >= 0 && table_mode(*ret_word) == MODE_SHARED && !program_has_it(-1, id) ? own : -1;
 }
 
 /* Unlocks it. Other threads may close what was found, get its number for another one,
@@ -176,6 +177,31 @@ static void unlocked(int fd, table_word word) {
         table_word held = table_get(hidden);
         int served = table_serves(held);
         if (served >= 0 && table_id(hidden, held, &other) && sidecar_same(id, other)) {
+            reference_drop(served, table_get(served));
+        }
+    }
+}
+
+static bool is_pair(int fd, const struct lock_line *line, void *data) {
+    (void)fd;
+    return pair_of_line(line, data);
+}
+
+/* Duplicates of fd, which has joined a hold and has just been unlocked: they have lost
+ * what keeps others out, too. */
+static void unlock_duplicates(int fd) {
+    struct sidecar_id id, other;
+    if (!identify(fd, &id) || flock_wait_is_remote(fd)) {
+        return;
+    }
+    for (int hidden = table_previous(TABLE_HIDDEN, TABLE_NOBODY); hidden >= 0;
+         hidden = table_previous(TABLE_HIDDEN, hidden)) {
+        table_word held = table_get(hidden);
+        int served = table_serves(held);
+        struct lock_key pair;
+        if (served >= 0 && table_id(hidden, held, &other) && sidecar_same(id, other) &&
+            !is_data_file(served, table_get(served)) &&
+            !proclocks_descriptor_has(served, is_pair, &pair)) {
             reference_drop(served, table_get(served));
         }
     }
@@ -284,6 +310,9 @@ int wrap_flock(int fd, int operation) {
         return real.flock(fd, operation);
     }
     if (kind == LOCK_UN) {
+        struct lock_key pair;
+        bool joined = table_kind(word) == TABLE_DATA && !is_data_file(fd, word) &&
+                      proclocks_descriptor_has(fd, is_pair, &pair);
         about_to_unlock(fd, word);
         int result = real.flock(fd, operation);
         if (result == 0 && table_kind(word) != TABLE_NONE) {
@@ -291,6 +320,9 @@ int wrap_flock(int fd, int operation) {
         }
         if (result == 0) {
             sibling_let_in(fd); /* another process may have kept them out by it */
+            if (joined) {
+                unlock_duplicates(fd);
+            }
         }
         return result;
     }

@@ -106,8 +106,4 @@ void hidden_move_away(int fd);
  * `except`; with the word that it had. -1 when there is none. */
 int hidden_find(struct sidecar_id id, int except, table_word *ret_word);
 
-/* Whether a descriptor of the program, other than `except`, has the sidecar locked by
- * itself. */
-bool hidden_program_has_it(int except, struct sidecar_id id);
-
 #endif

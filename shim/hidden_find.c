@@ -44,16 +44,3 @@ void hidden_set_modes(struct sidecar_id id, enum table_mode from, enum table_mod
         }
     }
 }
-
-bool hidden_program_has_it(int except, struct sidecar_id id) {
-    for (int fd = table_previous(TABLE_PROGRAM, TABLE_NOBODY); fd >= 0;
-         fd = table_previous(TABLE_PROGRAM, fd)) {
-        table_word word = table_get(fd);
-        struct sidecar_id other;
-        if (fd != except && table_is_locked(word) && table_id(fd, word, &other) &&
-            sidecar_same(id, other)) {
-            return true;
-        }
-    }
-    return false;
-}

@@ -12,7 +12,7 @@
 #include "shim/gate.h"
 #include "shim/hidden.h"
 #include "shim/observe.h"
-#include "shim/proclocks.h"
+#include "shim/program.h"
 #include "shim/record.h"
 #include "shim/reference.h"
 #include "shim/sibling.h"
@@ -50,12 +50,6 @@ static void give_up(struct attempt *attempt) {
         hidden_close(attempt->twin);
         attempt->twin = -1;
     }
-}
-
-/* Whether the program's number still is a descriptor of this sidecar. */
-static bool is_same_sidecar(int fd, struct sidecar_id id) {
-    struct sys_stat stat;
-    return sys_fstat(fd, &stat) == 0 && sidecar_same(sidecar_id_of(&stat), id);
 }
 
 static int pause_before_next(struct attempt *attempt) {
@@ -133,10 +127,10 @@ static int join(struct attempt *attempt, int own, table_word word, int made) {
 
 /* Set first, then looked for others: a signal handler of this thread may take one
  * in between. */
-bool hold_settle(int twin, struct sidecar_id id, bool exclusive) {
+static bool settle_as(int twin, struct sidecar_id id, enum table_mode mode) {
     table_word word;
     struct gate gate = gate_enter_alone();
-    hidden_set_mode(twin, exclusive ? MODE_EXCLUSIVE : MODE_SHARED);
+    hidden_set_mode(twin, mode);
     bool second = hidden_find(id, twin, &word) >= 0 && table_mode(word) >= MODE_SHARED;
     if (second) {
         hidden_set_mode(twin, MODE_WAITING);
@@ -148,6 +142,10 @@ bool hold_settle(int twin, struct sidecar_id id, bool exclusive) {
     return !second;
 }
 
+bool hold_settle(int twin, struct sidecar_id id, bool exclusive) {
+    return settle_as(twin, id, exclusive ? MODE_EXCLUSIVE : MODE_SHARED);
+}
+
 static int settle(struct attempt *attempt) {
     if (hold_settle(attempt->twin, attempt->id, attempt->exclusive)) {
         return ROUND_DONE;
@@ -156,47 +154,25 @@ static int settle(struct attempt *attempt) {
     return ROUND_AGAIN;
 }
 
-/* The program has locked the sidecar itself, as descriptor fd (O4), exclusively, since
- * it was in our way: a duplicate of that is the same lock. Another thread may close it
- * meanwhile, and get the number for another description. */
+/* The program has locked the sidecar itself, as descriptor fd (O4). */
 static int share_program_lock(struct attempt *attempt, int fd) {
     give_up(attempt);
-    /* It may be a hidden descriptor that another thread has just made, found
-     * before it was in the table. */
-    table_word word = table_get(fd);
-    bool known = table_is_program_lock(word) && table_mode(word) == MODE_EXCLUSIVE;
-    if (table_kind(word) == TABLE_HIDDEN || table_kind(word) == TABLE_DATA ||
-        table_mode(word) == MODE_CLOSING || !is_same_sidecar(fd, attempt->id)) {
-        return ROUND_AGAIN;
-    }
-    int r = adopt(attempt, hidden_copy(fd, word, MODE_WAITING, attempt->id));
-    if (r < 0) {
-        return r == -EBADF ? ROUND_AGAIN : r;
-    }
-    if (((!known || gate_has_threads()) &&
-         proclocks_of_descriptor(attempt->twin) != LOCK_IS_EXCLUSIVE) ||
-        (!known &&
-         !table_change(fd, word, TABLE_PROGRAM, MODE_EXCLUSIVE, TABLE_NOBODY, attempt->id))) {
-        give_up(attempt);
-        return ROUND_AGAIN;
-    }
-    hidden_set_mode(attempt->twin, MODE_EXCLUSIVE);
-    hidden_mark_program(attempt->twin);
-    return ROUND_DONE;
+    int r = adopt(attempt, program_share(fd, attempt->id));
+    return r < 0 && r != -EAGAIN ? r : r < 0 ? ROUND_AGAIN : ROUND_DONE;
 }
 
-static int find_program_lock(const struct attempt *attempt) {
-    for (int fd = table_previous(TABLE_PROGRAM, TABLE_NOBODY); fd >= 0;
-         fd = table_previous(TABLE_PROGRAM, fd)) {
-        table_word word = table_get(fd);
-        struct sidecar_id id;
-        if (table_id(fd, word, &id) && sidecar_same(id, attempt->id) &&
-            (table_mode(word) == MODE_EXCLUSIVE ||
-             (table_mode(word) == MODE_SHARED && !attempt->exclusive))) {
-            return fd;
-        }
+/* The program has locked it shared, and so have we by now: as one who has read the file
+ * (O6). */
+static int upgrade_program_lock(struct attempt *attempt) {
+    struct target *target = attempt->target;
+    int r =
+        sidecar_is_current(target->where.directory, target->sidecar, attempt->twin, attempt->id);
+    if (r <= 0 || !settle_as(attempt->twin, attempt->id, MODE_UPGRADING)) {
+        give_up(attempt);
+        return r < 0 ? r : ROUND_AGAIN;
     }
-    return -1;
+    r = upgrade(target, attempt->twin, attempt->id, attempt->until);
+    return r < 0 ? r : ROUND_DONE;
 }
 
 /* Our own description has the lock. */
@@ -246,9 +222,12 @@ static int pass_with_siblings(const struct attempt *attempt) {
 static int lock(struct attempt *attempt) {
     int r = lock_at_once(attempt);
     if (r == -EWOULDBLOCK) {
-        int ours = find_program_lock(attempt);
+        int ours = program_find(attempt->id, attempt->exclusive);
         if (ours >= 0) {
             return share_program_lock(attempt, ours);
+        }
+        if (program_has_it(-1, attempt->id) && sys_flock(attempt->twin, LOCK_SH | LOCK_NB) == 0) {
+            return upgrade_program_lock(attempt);
         }
         r = failure_before_wait(attempt->target);
         if (r < 0) {

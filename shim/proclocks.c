@@ -168,13 +168,17 @@ static bool is_flock(int fd, const struct lock_line *line, void *data) {
     return true;
 }
 
-enum lock_how proclocks_of_descriptor(int fd) {
-    enum lock_how how = LOCK_NOT_OPEN;
-    struct descriptor_visit visit = {is_flock, &how, fd};
+bool proclocks_descriptor_has(int fd, descriptor_visitor *visit, void *data) {
+    struct descriptor_visit both = {visit, data, fd};
     TEXT(path, 48);
     text_put(&path, "/proc/self/fdinfo/");
     text_put_number(&path, (uint64_t)(unsigned)fd, 10);
-    (void)proclines_each(AT_FDCWD, path.start, descriptor_line, &visit);
+    return proclines_each(AT_FDCWD, path.start, descriptor_line, &both) == 1;
+}
+
+enum lock_how proclocks_of_descriptor(int fd) {
+    enum lock_how how = LOCK_NOT_OPEN;
+    (void)proclocks_descriptor_has(fd, is_flock, &how);
     return how;
 }
 

@@ -55,6 +55,9 @@ int proclocks_of_process(pid_t pid, descriptor_visitor *visit, void *data);
 /* How a process has the file locked through a descriptor that it has open. */
 enum lock_how { LOCK_NOT_OPEN, LOCK_IS_SHARED, LOCK_IS_EXCLUSIVE };
 
+/* Whether visit() says so of one of the locks that this process has through fd. */
+bool proclocks_descriptor_has(int fd, descriptor_visitor *visit, void *data);
+
 /* How this descriptor of ours is locked by flock. */
 enum lock_how proclocks_of_descriptor(int fd);
 

@@ -9,6 +9,7 @@
 #include "lib/clock.h"
 #include "shim/gate.h"
 #include "shim/hidden.h"
+#include "shim/program.h"
 #include "shim/say.h"
 #include "shim/turn.h"
 #include "shim/wait.h"
@@ -108,6 +109,7 @@ int upgrade(struct target *target, int fd, struct sidecar_id id, uint64_t until)
     if (r < 0) {
         return r;
     }
+    program_join_all(fd, id);
     bool existed = target->exists;
     struct sys_stat before = target->data;
     if (existed) {

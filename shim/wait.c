@@ -14,6 +14,7 @@
 #include "shim/gate.h"
 #include "shim/hidden.h"
 #include "shim/nested.h"
+#include "shim/program.h"
 #include "shim/telling.h"
 #include "shim/turn.h"
 
@@ -69,7 +70,7 @@ static bool we_have_it(const struct wait *wait) {
         hidden_find(wait->id, wait->fd, &word) < 0) {
         return false;
     }
-    return is_of_program(wait) ? table_is_locked(word) && !hidden_program_has_it(wait->fd, wait->id)
+    return is_of_program(wait) ? table_is_locked(word) && !program_has_it(wait->fd, wait->id)
                                : table_mode(word) >= MODE_SHARED;
 }
 

@@ -245,23 +245,27 @@ Test(own_locks, a_thread_that_waits_when_the_file_is_opened) {
     cr_expect_eq(run_shell("*.csv", PYTHON "t.py"), 0);
 }
 
+/* What somebody else might do. */
+#define SEEN                                                                                       \
+    "import fcntl, os, subprocess\n"                                                               \
+    "def may(how): return subprocess.call(['flock', '-n' + how, 'a.csv.lock', 'true'],\n"          \
+    "    env=dict(os.environ, AUTOLOCK='off')) == 0\n"
+
 /* Its shared hold, which a mapping has, ends as that of an open file does. */
 Test(own_locks, a_mapped_reader_that_locks) {
     put_file("m.py",
-             "import fcntl, mmap, os, subprocess\n"
-             "def may(how): return subprocess.call(['flock', '-n' + how, 'a.csv.lock', 'true'],\n"
-             "    env=dict(os.environ, AUTOLOCK='off')) == 0\n"
-             "def map(f): return mmap.mmap(f.fileno(), 0, mmap.MAP_SHARED, mmap.PROT_READ)\n"
-             "f = open('a.csv', 'rb'); m = map(f); f.close()\n"
-             "assert may('s') and not may('x')\n"
-             "l = os.open('a.csv.lock', os.O_RDWR); fcntl.flock(l, fcntl.LOCK_EX)\n"
-             "assert not may('s')\n"
-             "os.close(l); assert may('x')\n"
-             "f = open('a.csv', 'rb'); assert may('s') and not may('x')\n"
-             "m2 = map(f); f.close(); assert may('s') and not may('x')\n"
-             "m.close(); m2.close(); assert may('x')\n"
-             "f = open('a.csv', 'r+'); assert not may('s')\n"
-             "f.close(); assert may('x')\n");
+             SEEN "import mmap\n"
+                  "def map(f): return mmap.mmap(f.fileno(), 0, mmap.MAP_SHARED, mmap.PROT_READ)\n"
+                  "f = open('a.csv', 'rb'); m = map(f); f.close()\n"
+                  "assert may('s') and not may('x')\n"
+                  "l = os.open('a.csv.lock', os.O_RDWR); fcntl.flock(l, fcntl.LOCK_EX)\n"
+                  "assert not may('s')\n"
+                  "os.close(l); assert may('x')\n"
+                  "f = open('a.csv', 'rb'); assert may('s') and not may('x')\n"
+                  "m2 = map(f); f.close(); assert may('s') and not may('x')\n"
+                  "m.close(); m2.close(); assert may('x')\n"
+                  "f = open('a.csv', 'r+'); assert not may('s')\n"
+                  "f.close(); assert may('x')\n");
     cr_expect_eq(run_shell("*.csv", PYTHON "m.py"), 0);
 }
 
@@ -279,4 +283,49 @@ Test(own_locks, a_shell_that_closes_the_file_first) {
     for (int i = 0; i < 2; i++) {
         cr_expect_eq(run_shell("*.csv", shells[i]), 0, "%s", shells[i]);
     }
+}
+
+/* Who has it shared by a lock of his own, and opens it for writing, is a reader that
+ * wants more: he gets it alone when nobody else reads. */
+Test(own_locks, a_shared_lock_and_an_open_for_writing) {
+    static const char *const orders[] = {
+        "f = open('a.csv', 'r+'); assert not may('s'); f.close(); os.close(l)",
+        "f = open('a.csv', 'r+'); os.close(l); assert not may('s'); f.close()",
+        "f = open('a.csv', 'r+'); fcntl.flock(l, 8); assert not may('s'); f.close()",
+        "g = open('a.csv'); f = open('a.csv', 'r+'); assert not may('s'); g.close(); f.close(); "
+        "os.close(l)",
+        "g = open('a.csv'); os.close(l); f = open('a.csv', 'r+'); g.close(); f.close()",
+        "g = open('a.csv'); f = open('a.csv', 'r+'); fcntl.flock(l, 8); f.close(); g.close()"};
+    for (size_t i = 0; i < sizeof(orders) / sizeof(orders[0]); i++) {
+        char script[600];
+        snprintf(script, sizeof(script),
+                 SEEN "l = os.open('a.csv.lock', os.O_RDWR | os.O_CREAT); fcntl.flock(l, 1)\n"
+                      "%s\nassert may('x')\n",
+                 orders[i]);
+        put_file("s.py", script);
+        cr_expect_eq(run_shell("*.csv", PYTHON "s.py"), 0, "%s", orders[i]);
+    }
+    /* Another reader is waited for; and what he has written meanwhile counts. */
+    struct puppet *two[] = {puppet_start("*.csv", NULL), puppet_start("*.csv", NULL)};
+    cr_assert_eq(puppet_call(two[0], "open a.csv 0"), 3);
+    cr_assert_eq(puppet_call(two[1], "open a.csv.lock 2"), 3);
+    cr_assert_eq(puppet_call(two[1], "flock 3 1"), 0);
+    puppet_tell(two[1], "open a.csv 2");
+    cr_expect_eq(puppet_first(&two[1], 1, 300), -1);
+    cr_expect_eq(puppet_call(two[0], "close 3"), 0);
+    cr_expect_eq(puppet_result(two[1]), 4);
+    cr_expect_eq(lock_state("a.csv"), EXCLUSIVE);
+    (void)puppet_end(two[0]);
+    (void)puppet_end(two[1]);
+}
+
+/* Unlocked by a duplicate of what has joined the hold. */
+Test(own_locks, unlocked_by_a_duplicate) {
+    put_file("u.py", SEEN "f = open('a.csv', 'a')\n"
+                          "l = os.open('a.csv.lock', os.O_RDWR); d = os.dup(l)\n"
+                          "m = os.open('a.csv.lock', os.O_RDWR)\n"
+                          "fcntl.flock(l, 2)\n"
+                          "fcntl.flock(d, 8); fcntl.flock(m, 2 | 4); fcntl.flock(m, 8)\n"
+                          "assert not may('s'); f.close(); assert may('x')\n");
+    cr_expect_eq(run_shell("*.csv", PYTHON "u.py"), 0);
 }
