@@ -245,7 +245,7 @@ PUBLIC int filelock_get_owner(struct filelock *lock, struct filelock_owner *ret)
 }
 
 PUBLIC int filelock_break(struct filelock *lock) {
-    return is_soft(lock) ? soft_break(lock->path, false) : -EOPNOTSUPP;
+    return is_soft(lock) ? soft_break(AT_FDCWD, lock->path, false) : -EOPNOTSUPP;
 }
 
 PUBLIC struct filelock_guard filelock_guard_enter(struct filelock *lock, uint64_t timeout) {

@@ -4,29 +4,14 @@
 #include <stddef.h>
 
 #include "lib/above_stdio.h"
+#include "lib/put.h"
 #include "lib/sys_linux.h"
 
-static char *put_number(char *end, unsigned number) {
-    do {
-        *--end = (char)('0' + number % 10);
-        number /= 10;
-    } while (number);
-    return end;
-}
-
 int nameless_link(int fd, int dirfd, const char *name) {
-    static const char prefix[] = "/proc/self/fd/";
-    char path[sizeof(prefix) + 10];
-    char digits[11] = {0};
-    char *number = put_number(digits + sizeof(digits) - 1, (unsigned)fd);
-    size_t n = 0;
-    for (const char *p = prefix; *p; p++) {
-        path[n++] = *p;
-    }
-    while (*number) {
-        path[n++] = *number++;
-    }
-    path[n] = '\0';
+    char path[32];
+    struct put put = put_begin(path, sizeof(path));
+    put_string(&put, "/proc/self/fd/");
+    put_number(&put, (unsigned)fd);
     return (int)SYS_CALL(SYS_linkat, AT_FDCWD, path, dirfd, name, AT_SYMLINK_FOLLOW, 0);
 }
 
@@ -38,15 +23,10 @@ static int directory_of(const char *name, char *ret, size_t size) {
             cut = i + 1;
         }
     }
-    if (cut + 2 > size) {
-        return -ENAMETOOLONG;
-    }
-    for (size_t i = 0; i < cut; i++) {
-        ret[i] = name[i];
-    }
-    ret[cut] = '.';
-    ret[cut + 1] = '\0';
-    return 0;
+    struct put put = put_begin(ret, size);
+    put_bytes(&put, name, cut);
+    put_string(&put, ".");
+    return put_fits(&put) ? 0 : -ENAMETOOLONG;
 }
 
 int nameless_open(int dirfd, const char *name, unsigned mode) {

@@ -1,9 +1,9 @@
 #include "lib/process_stat.h"
 
 #include <errno.h>
-#include <stdio.h>
 #include <string.h>
 
+#include "lib/put.h"
 #include "lib/sys_linux.h"
 
 bool process_stat_is_lack(int error) {
@@ -29,10 +29,22 @@ static uint64_t number_at(const char *text) {
     return number;
 }
 
+static const char *path_of(char ret[64], pid_t pid, const char *file) {
+    struct put put = put_begin(ret, 64);
+    put_string(&put, "/proc/");
+    if (pid == 0) {
+        put_string(&put, "self");
+    } else {
+        put_number(&put, (unsigned long)pid);
+    }
+    put_string(&put, "/");
+    put_string(&put, file);
+    return ret;
+}
+
 int process_stat_read(pid_t pid, struct process_stat *ret) {
-    char path[32], text[512]; /* 22 fields, the name of 64 bytes at most */
-    (void)snprintf(path, sizeof(path), "/proc/%ld/stat", (long)pid);
-    ssize_t n = process_stat_file(path, text, sizeof(text));
+    char path[64], text[512]; /* 22 fields, the name of 64 bytes at most */
+    ssize_t n = process_stat_file(path_of(path, pid, "stat"), text, sizeof(text));
     if (n < 0) {
         return n == -ENOENT ? -ESRCH : (int)n;
     }
@@ -56,15 +68,6 @@ int process_stat_read(pid_t pid, struct process_stat *ret) {
 
 bool process_stat_is_over(const struct process_stat *stat) {
     return (stat->state == 'Z' || stat->state == 'X') && stat->threads <= 1;
-}
-
-static const char *path_of(char ret[64], pid_t pid, const char *file) {
-    if (pid == 0) {
-        (void)snprintf(ret, 64, "/proc/self/%s", file);
-    } else {
-        (void)snprintf(ret, 64, "/proc/%ld/%s", (long)pid, file);
-    }
-    return ret;
 }
 
 static ssize_t namespace_of(pid_t pid, char ret[64]) {

@@ -2,11 +2,11 @@
 
 #include <errno.h>
 #include <limits.h>
-#include <stdio.h>
 
 #include "lib/above_stdio.h"
 #include "lib/nameless.h"
 #include "lib/process_stat.h"
+#include "lib/put.h"
 #include "lib/sys_linux.h"
 
 static int same_file(int dirfd, const char *path, int fd) {
@@ -33,7 +33,9 @@ static int unlink_if_same(int dirfd, const char *path, int fd) {
  * see his mistake may have moved the file aside: where is it now? */
 static int unlink_where_it_is(int fd) {
     char link[32], path[PATH_MAX];
-    (void)snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
+    struct put put = put_begin(link, sizeof(link));
+    put_string(&put, "/proc/self/fd/");
+    put_number(&put, (unsigned)fd);
     ssize_t n = sys_readlinkat(AT_FDCWD, link, path, sizeof(path) - 1);
     if (n <= 0 || path[0] != '/') {
         return -ESTALE;
@@ -49,7 +51,7 @@ static int has_no_name(int fd) {
     return r < 0 ? r == -ESTALE : stat.nlink == 0;
 }
 
-int soft_remove(int dirfd, const char *path, int fd) {
+int soft_unlink(int dirfd, const char *path, int fd) {
     int r = -ESTALE;
     /* It may change its place between two looks, and back again. */
     for (int attempt = 0; r == -ESTALE && attempt < 10; attempt++) {
@@ -61,9 +63,11 @@ int soft_remove(int dirfd, const char *path, int fd) {
             break;
         }
     }
-    if (r == -ESTALE && !has_no_name(fd)) {
-        return -ENOENT;
-    }
+    return r == -ESTALE && !has_no_name(fd) ? -ENOENT : r;
+}
+
+int soft_remove(int dirfd, const char *path, int fd) {
+    int r = soft_unlink(dirfd, path, fd);
     if (r == 0 || r == -ESTALE) {
         (void)sys_close(fd);
     }
@@ -78,7 +82,7 @@ void soft_abandon(int dirfd, const char *path, int fd) {
 }
 
 /* All of the text or nothing. */
-static int fill(int fd, const struct soft_text *text, struct sys_stat *ret_stat) {
+static int fill(int fd, const struct soft_text *text, unsigned mode, struct sys_stat *ret_stat) {
     ssize_t n = sys_write(fd, text->start, text->length);
     if (n < 0) {
         return (int)n;
@@ -87,22 +91,22 @@ static int fill(int fd, const struct soft_text *text, struct sys_stat *ret_stat)
         return -ENOSPC;
     }
     int r = sys_fstat(fd, ret_stat);
-    if (r == 0 && !(ret_stat->mode & S_IWUSR)) {
-        /* py-filelock takes one that its owner may not write for no lock. */
-        r = (int)SYS_CALL(SYS_fchmod, fd, (ret_stat->mode & 07777) | S_IWUSR, 0, 0, 0, 0);
+    mode |= S_IWUSR; /* py-filelock takes one that its owner may not write for no lock */
+    if (r == 0 && (ret_stat->mode & mode) != mode) {
+        r = (int)SYS_CALL(SYS_fchmod, fd, (ret_stat->mode & 07777) | mode, 0, 0, 0, 0);
     }
     return r;
 }
 
 /* One that is killed between making an empty marker and filling it leaves a lock
  * that is held for ever: so it appears filled. */
-static int make_whole(int dirfd, const char *path, const struct soft_text *text,
+static int make_whole(int dirfd, const char *path, const struct soft_text *text, unsigned mode,
                       struct sys_stat *ret_stat) {
     int fd = nameless_open(dirfd, path, 0666);
     if (fd < 0) {
         return fd;
     }
-    int r = fill(fd, text, ret_stat);
+    int r = fill(fd, text, mode, ret_stat);
     if (r == 0) {
         r = nameless_link(fd, dirfd, path);
     }
@@ -114,14 +118,14 @@ static int make_whole(int dirfd, const char *path, const struct soft_text *text,
 }
 
 /* For file systems without O_TMPFILE, or without /proc. */
-static int make_plainly(int dirfd, const char *path, const struct soft_text *text,
+static int make_plainly(int dirfd, const char *path, const struct soft_text *text, unsigned mode,
                         struct sys_stat *ret_stat) {
     int fd = above_stdio(sys_openat(
         dirfd, path, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC | O_NOCTTY, 0666));
     if (fd < 0) {
         return fd;
     }
-    int r = fill(fd, text, ret_stat);
+    int r = fill(fd, text, mode, ret_stat);
     if (r < 0) {
         soft_abandon(dirfd, path, fd);
         return r;
@@ -144,15 +148,15 @@ static int with_name(int dirfd, const char *path, int fd) {
     return same ? named : fd;
 }
 
-int soft_make(int dirfd, const char *path, const struct soft_text *text, int *ret_fd,
+int soft_make(int dirfd, const char *path, const struct soft_text *text, unsigned mode, int *ret_fd,
               struct sidecar_id *ret_id) {
     struct sys_stat stat;
-    int fd = make_whole(dirfd, path, text, &stat);
+    int fd = make_whole(dirfd, path, text, mode, &stat);
     if (fd >= 0) {
         fd = with_name(dirfd, path, fd);
     }
     if (fd < 0 && fd != -EEXIST) {
-        fd = make_plainly(dirfd, path, text, &stat);
+        fd = make_plainly(dirfd, path, text, mode, &stat);
     }
     if (fd < 0) {
         return fd;

@@ -3,11 +3,11 @@
 #include <errno.h>
 #include <limits.h>
 #include <stdatomic.h>
-#include <stdio.h>
 #include <string.h>
 #include <sys/file.h>
 
 #include "lib/above_stdio.h"
+#include "lib/put.h"
 #include "lib/soft.h"
 #include "lib/sys_linux.h"
 
@@ -39,9 +39,13 @@ static int make_aside(struct breaking *breaking) {
     }
     r = -EEXIST;
     for (int attempt = 0; r == -EEXIST && attempt < SIDECAR_ATTEMPTS; attempt++) {
-        (void)snprintf(breaking->aside, sizeof(breaking->aside), ASIDE "%ld.%u", (long)sys_getpid(),
-                       atomic_fetch_add(&serial, 1));
-        r = soft_make(breaking->directory, breaking->aside, &text, &breaking->fd, &breaking->ours);
+        struct put put = put_begin(breaking->aside, sizeof(breaking->aside));
+        put_string(&put, ASIDE);
+        put_number(&put, (unsigned long)sys_getpid());
+        put_string(&put, ".");
+        put_number(&put, atomic_fetch_add(&serial, 1));
+        r = soft_make(breaking->directory, breaking->aside, &text, 0, &breaking->fd,
+                      &breaking->ours);
     }
     return r == -EEXIST ? -ESTALE : r;
 }
@@ -246,7 +250,7 @@ static int break_in_directory(struct breaking *breaking, bool only_stale) {
 
 /* The only whole path. Not inlined, so that it leaves the stack before the rest
  * begins. */
-static __attribute__((noinline)) int open_directory(const char *path, const char *name) {
+static __attribute__((noinline)) int open_directory(int dirfd, const char *path, const char *name) {
     char directory[PATH_MAX];
     size_t length = (size_t)(name - path);
     if (length + 2 > sizeof(directory)) {
@@ -254,13 +258,13 @@ static __attribute__((noinline)) int open_directory(const char *path, const char
     }
     memcpy(directory, path, length);
     memcpy(directory + length, ".", 2);
-    return above_stdio(sys_openat(AT_FDCWD, directory, O_PATH | O_DIRECTORY | O_CLOEXEC, 0));
+    return above_stdio(sys_openat(dirfd, directory, O_PATH | O_DIRECTORY | O_CLOEXEC, 0));
 }
 
-int soft_break(const char *path, bool only_stale) {
+int soft_break(int dirfd, const char *path, bool only_stale) {
     const char *slash = strrchr(path, '/'), *name = slash ? slash + 1 : path;
     struct breaking breaking = {.name = *name ? name : "."};
-    breaking.directory = open_directory(path, name);
+    breaking.directory = open_directory(dirfd, path, name);
     if (breaking.directory < 0) {
         return breaking.directory == -ENOENT ? 0 : breaking.directory;
     }

@@ -1,7 +1,8 @@
 /*
  * Breaking soft locks: removing a marker that another has left (contract P3).
  *
- * Thread-safe; errno untouched.
+ * No allocation, no stdio, little stack; safe in threads and signal handlers; errno
+ * untouched.
  */
 #ifndef FILELOCK_SOFT_BREAK_H
 #define FILELOCK_SOFT_BREAK_H
@@ -9,8 +10,8 @@
 #include <stdbool.h>
 
 /*
- * Removes the marker, if it is stale (only_stale), or whatever it is. It changes
- * places with one of ours (where the file system cannot: it is renamed over it), is
+ * Removes the marker (a path as in openat(2)), if it is stale (only_stale), or whatever it is. It
+ * changes places with one of ours (where the file system cannot: it is renamed over it), is
  * compared with what was judged, and then unlinked. One breaker at a time has it:
  * flock on the marker itself, which reaches all breakers since they are of the
  * host that it names. What breakers who were killed have left beside it goes too.
@@ -18,6 +19,6 @@
  * else is breaking it, -ENXIO for what is not a regular file (-EISDIR a directory),
  * or an error.
  */
-int soft_break(const char *path, bool only_stale);
+int soft_break(int dirfd, const char *path, bool only_stale);
 
 #endif

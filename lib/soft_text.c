@@ -2,18 +2,17 @@
 
 #include <errno.h>
 #include <limits.h>
-#include <stdbool.h>
-#include <stdio.h>
-#include <stdlib.h>
+#include <stdint.h>
 #include <string.h>
 #include <sys/utsname.h>
 
 #include "lib/process_stat.h"
+#include "lib/put.h"
 #include "lib/start_token.h"
 #include "lib/sys_linux.h"
 
 static const char *host_name(struct utsname *name) {
-    return uname(name) == 0 ? name->nodename : "";
+    return SYS_CALL(SYS_uname, name, 0, 0, 0, 0, 0) == 0 ? name->nodename : "";
 }
 
 int soft_text_compose(struct soft_text *ret) {
@@ -24,8 +23,14 @@ int soft_text_compose(struct soft_text *ret) {
     if (process_stat_is_lack(r)) {
         return r;
     }
-    ret->length = (size_t)snprintf(ret->start, sizeof(ret->start), "%ld\n%s\n%s%s", (long)pid,
-                                   host_name(&name), r == 0 ? token : "", r == 0 ? "\n" : "");
+    struct put put = put_begin(ret->start, sizeof(ret->start));
+    put_number(&put, (unsigned long)pid);
+    put_string(&put, "\n");
+    put_string(&put, host_name(&name));
+    put_string(&put, "\n");
+    put_string(&put, r == 0 ? token : "");
+    put_string(&put, r == 0 ? "\n" : "");
+    ret->length = (size_t)(put.at - ret->start);
     return 0;
 }
 
@@ -38,6 +43,15 @@ static char *next_line(char **text) {
     *end = '\0';
     *text = end + 1;
     return start;
+}
+
+/* A whole number above 0; 0 where it is none. */
+static pid_t read_pid(const char *text) {
+    int64_t number = 0;
+    for (; *text >= '0' && *text <= '9' && number <= INT_MAX; text++) {
+        number = number * 10 + (*text - '0');
+    }
+    return *text || number > INT_MAX ? 0 : (pid_t)number;
 }
 
 /* A process without a token, or of which /proc does not tell, may be the one. */
@@ -68,15 +82,15 @@ static int judge_process(pid_t pid, const char *token, enum soft_state *ret) {
 /* *ret stays as it is where the text is none of ours. */
 static int judge(char *text, struct soft_owner *ret) {
     struct utsname name;
-    char *end, *pid = next_line(&text), *host = pid ? next_line(&text) : NULL;
+    char *pid = next_line(&text), *host = pid ? next_line(&text) : NULL;
     if (!host) {
         return 0;
     }
-    long number = strtol(pid, &end, 10);
-    if (*end || number <= 0 || number > INT_MAX || strlen(host) >= sizeof(ret->host)) {
+    pid_t number = read_pid(pid);
+    if (number == 0 || strlen(host) >= sizeof(ret->host)) {
         return 0;
     }
-    ret->pid = (pid_t)number;
+    ret->pid = number;
     (void)strcpy(ret->host, host);
     if (!*host || strcmp(host, host_name(&name)) != 0) {
         return 0;
@@ -85,9 +99,6 @@ static int judge(char *text, struct soft_owner *ret) {
 }
 
 int soft_text_judge(char *text, struct soft_owner *ret) {
-    int saved = errno;
     *ret = (struct soft_owner){.state = SOFT_UNKNOWN};
-    int r = judge(text, ret);
-    errno = saved;
-    return r;
+    return judge(text, ret);
 }

@@ -197,7 +197,7 @@ static int look_at_marker(const struct taking *taking) {
         return r;
     }
     if (owner.state == SOFT_DEAD) {
-        r = soft_break(taking->lock->path, true);
+        r = soft_break(AT_FDCWD, taking->lock->path, true);
         return r == -EAGAIN ? 1 : r;
     }
     return object_thread_holds(id, false) ? -EDEADLK : 1;
@@ -209,7 +209,7 @@ static int make_marker(const struct taking *taking, const struct soft_text *text
     const char *path = taking->lock->path;
     return sys_stat(AT_FDCWD, path, AT_SYMLINK_NOFOLLOW, &stat) == 0
                ? -EEXIST
-               : soft_make(AT_FDCWD, path, text, &taking->hold->fd, &taking->hold->id);
+               : soft_make(AT_FDCWD, path, text, 0, &taking->hold->fd, &taking->hold->id);
 }
 
 /* Of the threads of a process one at a time, so that none takes the marker that
