@@ -243,7 +243,7 @@ Test(identity, a_whole_path_that_leads_elsewhere_after_we_waited) {
         struct puppet *puppet = puppet_start("*.csv", NULL);
         snprintf(command, sizeof(command), "freopen 3 %s/real/a.csv r+", here);
         cr_assert_eq(puppet_call(puppet, "fopen /dev/null r"), 3);
-        puppet_tell(puppet, command);
+        puppet_tell(puppet, "%s", command);
         wait_until_queued(puppet->pid);
         cr_assert_eq(run_shell(NULL, cases[i].change), 0);
         stranger_leaves(stranger);
