@@ -191,10 +191,21 @@ static int resolve(struct canonical *c, int dirfd, bool follow) {
     return r;
 }
 
+/* A link of /proc leads to the file itself, whatever its text says. */
+static bool is_another_file(int dirfd, const char *path, const struct canonical *c) {
+    struct sys_stat meant, named;
+    if (sys_stat(dirfd, path, 0, &meant) < 0) {
+        return false;
+    }
+    return sys_stat(c->directory, c->name, AT_SYMLINK_NOFOLLOW, &named) < 0 ||
+           meant.ino != named.ino || meant.dev_major != named.dev_major ||
+           meant.dev_minor != named.dev_minor;
+}
+
 int canonical_resolve(int dirfd, const char *path, bool follow, struct canonical *ret) {
     ret->directory = -1;
     ret->is_link = false;
-    ret->via_proc = false;
+    ret->via_proc = ret->nameless = false;
 
     size_t length = strnlen(path, sizeof(ret->scratch));
     if (length == sizeof(ret->scratch)) {
@@ -211,8 +222,10 @@ int canonical_resolve(int dirfd, const char *path, bool follow, struct canonical
     }
     if (r < 0) {
         canonical_done(ret);
+        return r;
     }
-    return r;
+    ret->nameless = ret->via_proc && *ret->name && is_another_file(dirfd, path, ret);
+    return 0;
 }
 
 void canonical_done(struct canonical *c) {

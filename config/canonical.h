@@ -19,6 +19,8 @@ struct canonical {
     int directory;    /* O_PATH descriptor of the directory, close-on-exec */
     bool is_link;     /* the last component is a link that was not followed */
     bool via_proc;    /* reached through a link that lies below /proc */
+    bool nameless;    /* such a link leads to another file than the path: it has been removed or
+                         replaced, or never had a name */
     size_t length;    /* of path */
     const char *name; /* last component: points into path; "" for the root */
     char path[4096];

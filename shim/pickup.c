@@ -6,6 +6,7 @@
 #include "lib/sys_linux.h"
 #include "shim/belongs.h"
 #include "shim/hidden.h"
+#include "shim/record.h"
 
 #define CHUNK 512
 
@@ -94,6 +95,7 @@ static bool look_at(int fd, void *data) {
     bool *any = data;
     enum rule_inherit inherit;
     struct sys_stat stat;
+    record_use();
     if (serves_already(fd) || !hidden_is_marked(fd, &inherit) || sys_fstat(fd, &stat) < 0 ||
         !S_ISREG(stat.mode)) {
         return true; /* not ours: marks of leases and the like are the program's */

@@ -124,7 +124,15 @@ static int open_twin(struct place *place, bool exclusive, struct sys_stat *ret_s
     return twin;
 }
 
-static int open_data(const struct opening *opening, const struct place *place) {
+/* What else may stand there must not be opened with the lock in hand: a FIFO may
+ * take for ever. *ret_stat: of the file, if there is one. */
+static int open_data(const struct opening *opening, const struct place *place,
+                     struct sys_stat *ret_stat, bool *ret_exists) {
+    int looked = sys_stat(place->directory, place->name, AT_SYMLINK_NOFOLLOW, ret_stat);
+    *ret_exists = looked == 0;
+    if (looked == 0 ? !S_ISREG(ret_stat->mode) : looked != -ENOENT) {
+        return OPENING_LOOK;
+    }
     struct sys_open_how how = {.flags = (uint64_t)(unsigned)(opening->flags | O_LARGEFILE),
                                .mode = opening->flags & O_CREAT ? opening->mode & 07777 : 0,
                                .resolve = SYS_RESOLVE_NO_SYMLINKS};
@@ -136,23 +144,16 @@ static bool is_current(const struct place *place, int twin, struct sidecar_id id
     return sidecar_is_current(place->directory, place->sidecar, twin, id) == 1;
 }
 
-/* Ties the two together, if it is a file that is locked. */
-static int bind(const struct opening *opening, int fd, int twin, const struct sys_stat *sidecar) {
-    struct sys_stat stat;
-    if (sys_fstat(fd, &stat) < 0 || !S_ISREG(stat.mode)) {
-        hold_drop(twin); /* a directory, a device: as if it had not been looked at */
-        opening_plain(fd);
-    } else {
-        sidecar_follow(twin, sidecar, &stat);
-        reference_set(fd, twin, opening->flags & O_CLOEXEC);
-        say_number_opened(fd);
-    }
+static int bind(const struct opening *opening, int fd, int twin) {
+    reference_set(fd, twin, opening->flags & O_CLOEXEC);
+    say_number_opened(fd);
     return fd;
 }
 
 static int open_at(const struct opening *opening, struct place *place, bool exclusive,
                    enum rule_inherit inherit) {
-    struct sys_stat sidecar;
+    struct sys_stat sidecar, data;
+    bool existed = false;
     int twin = open_twin(place, exclusive, &sidecar);
     if (twin < 0) {
         return OPENING_LOOK;
@@ -170,19 +171,20 @@ static int open_at(const struct opening *opening, struct place *place, bool excl
     (void)signals_mask(before);
     if (locked) {
         hidden_set_inherit(twin, inherit);
-        fd = open_data(opening, place);
+        fd = open_data(opening, place, &data, &existed);
     }
     if (fd >= 0 && !place->anchored && !is_current(place, twin, id)) {
-        /* Nobody of this process had it open (it would have had the sidecar),
-         * so closing it costs no record lock (O7). */
-        (void)sys_close(fd);
+        (void)sys_close(fd); /* costs no record lock: quick_open */
         fd = OPENING_LOOK;
     }
     if (fd < 0) {
         hold_drop(twin);
         return fd;
     }
-    return bind(opening, fd, twin, &sidecar);
+    if (existed) {
+        sidecar_follow(twin, &sidecar, &data);
+    }
+    return bind(opening, fd, twin);
 }
 
 int quick_open(const struct opening *opening, struct target *room, const struct rule *rule,
@@ -193,8 +195,11 @@ int quick_open(const struct opening *opening, struct target *room, const struct 
         return OPENING_LOOK;
     }
     bool before = table_settle();
-    bool found = opening->flags & (O_CREAT | O_TRUNC) ? find_by_directory(opening, room, &place)
-                                                      : find_by_path(opening, room, &place);
+    /* By the path, what was opened may have to be closed again, and with it go all
+     * record locks of this process on the file (O7), under whatever name. */
+    bool by_directory = opening->flags & (O_CREAT | O_TRUNC) || record_used();
+    bool found = by_directory ? find_by_directory(opening, room, &place)
+                              : find_by_path(opening, room, &place);
     int fd = found ? open_at(opening, &place, exclusive, rule->options->inherit) : OPENING_LOOK;
     if (place.anchored && place.directory >= 0) {
         (void)sys_close(place.directory);

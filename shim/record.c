@@ -67,7 +67,20 @@ static void unlocked(int fd) {
     }
 }
 
+static atomic_bool used;
+
+bool record_used(void) {
+    return atomic_load_explicit(&used, memory_order_relaxed);
+}
+
+void record_use(void) {
+    atomic_store_explicit(&used, true, memory_order_relaxed);
+}
+
 void record_changed(int fd, bool unlock) {
+    if (!unlock) {
+        record_use();
+    }
     if (!shim_is_active() || start_config.observe || table_is_foreign()) {
         return;
     }

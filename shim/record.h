@@ -26,6 +26,11 @@
  * last one. */
 void record_changed(int fd, bool unlock);
 
+/* Whether this process may have record locks on any file at all: it has made some,
+ * or has inherited descriptors over exec, which keeps them. No system call. */
+bool record_used(void);
+void record_use(void);
+
 /* Whether this process may have record locks on any sidecar. No system call. */
 bool record_any(void);
 

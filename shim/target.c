@@ -120,6 +120,9 @@ int target_find(struct target *target, int dirfd, const char *path, bool follow)
     if (r < 0) {
         return cannot_resolve(dirfd, path, follow, r, &target->where);
     }
+    if (target->where.nameless) {
+        return 0; /* nobody can find a sidecar for it */
+    }
     target->rule = rules_decide(&start_config.rules, target->where.path);
     return target->rule && !target->rule->exclude && !target->where.is_link && *target->where.name;
 }

@@ -77,6 +77,33 @@ Test(identity, through_proc_self_fd) {
     (void)puppet_end(puppet);
 }
 
+/* What a descriptor leads to may have no name any more: nobody else can mean it. */
+Test(identity, a_file_without_a_name_is_nobody_else_s) {
+    struct puppet *puppet = puppet_start("*", NULL);
+    cr_assert_eq(puppet_call(puppet, "open real/a.csv 2"), 3);
+    cr_assert_eq(puppet_call(puppet, "unlink real/a.csv"), 0);
+    cr_assert_eq(puppet_call(puppet, "open /proc/self/fd/3 2"), 4);
+    cr_assert_eq(puppet_call(puppet, "read 4"), 2);
+    cr_expect_str_eq(puppet->text, "1");
+    cr_assert_eq(puppet_call(puppet, "open /dev/fd/3 66 600"), 5); /* O_RDWR | O_CREAT */
+    cr_expect_neq(access("real/a.csv (deleted)", F_OK), 0);
+    cr_expect_neq(access("real/a.csv (deleted).lock", F_OK), 0);
+    (void)puppet_end(puppet);
+}
+
+/* One of another name than the text says, too. */
+Test(identity, a_replaced_file_is_not_the_new_one) {
+    struct puppet *puppet = puppet_start("*.csv", NULL);
+    cr_assert_eq(puppet_call(puppet, "open real/a.csv 2"), 3);
+    put_file("other/a.csv (deleted)", "2\n");
+    cr_assert_eq(rename("other/a.csv (deleted)", "real/a.csv (deleted)"), 0);
+    cr_assert_eq(puppet_call(puppet, "unlink real/a.csv"), 0);
+    cr_assert_eq(puppet_call(puppet, "open /proc/self/fd/3 2"), 4);
+    cr_assert_eq(puppet_call(puppet, "read 4"), 2);
+    cr_expect_str_eq(puppet->text, "1");
+    (void)puppet_end(puppet);
+}
+
 Test(identity, a_dangling_link_makes_its_target) {
     struct puppet *puppet = puppet_start("*.csv", NULL);
     cr_assert_eq(puppet_call(puppet, "open other/dangling 0102 0644"), 3);

@@ -7,6 +7,9 @@
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
+#include <stdbool.h>
+#include <stdlib.h>
 #include <unistd.h>
 
 #include "tests/support/harness.h"
@@ -360,4 +363,39 @@ Test(opens, an_exclusive_reader_needs_no_permission_to_write) {
         stranger_leaves(stranger);
         cr_assert_eq(unlink("a.csv.lock"), 0);
     }
+}
+
+/* Until it sleeps in a call that opens something. */
+static void wait_until_in_open(pid_t pid) {
+    char path[64], line[256];
+    snprintf(path, sizeof(path), "/proc/%d/syscall", (int)pid);
+    for (long number = -1; number != SYS_openat && number != SYS_openat2;) {
+        FILE *file = fopen(path, "re");
+        cr_assert_not_null(file);
+        bool running = !fgets(line, sizeof(line), file) || strncmp(line, "running", 7) == 0;
+        fclose(file);
+        number = running ? -1 : strtol(line, NULL, 10);
+    }
+}
+
+/* O2: a FIFO whose turns are kept by a lock file of that name is opened without it,
+ * since it may have to be waited for, by somebody who needs the lock. */
+Test(opens, a_fifo_beside_a_lock_file) {
+    cr_assert_eq(mkfifo("f.csv", 0644), 0);
+    put_file("f.csv.lock", "");
+    /* Of a fresh one readers would ask whether a writer waits (shim/turn.h). */
+    cr_assert_eq(utimensat(AT_FDCWD, "f.csv.lock", (struct timespec[2]){{1, 0}, {1, 0}}, 0), 0);
+    struct puppet *puppet = puppet_start("*.csv", NULL);
+    puppet_tell(puppet, "open f.csv 0");
+    wait_until_in_open(puppet->pid);
+    cr_expect_eq(lock_state("f.csv"), FREE);
+    int fd = open("f.csv", O_WRONLY | O_CLOEXEC);
+    cr_assert_geq(fd, 0);
+    cr_assert_eq(puppet_result(puppet), 3);
+    cr_expect_eq(lock_state("f.csv"), FREE);
+    puppet_tell(puppet, "open f.csv 2");
+    cr_assert_eq(puppet_result(puppet), 4);
+    cr_expect_eq(lock_state("f.csv"), FREE);
+    close(fd);
+    (void)puppet_end(puppet);
 }

@@ -3,7 +3,10 @@
  * drops the process's own on it. */
 #include <criterion/criterion.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <string.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "tests/support/harness.h"
@@ -185,4 +188,32 @@ Test(record_locks, a_wait_beside_one_on_the_sidecar) {
     cr_expect_eq(lock_state("a.csv"), FREE);
     cr_expect_eq(puppet_call(other, "list_above"), 0, "%s", other->text);
     (void)puppet_end(other);
+}
+
+/* Makes the sidecar anew all the time, as some versions of py-filelock do. */
+static pid_t start_remaker(void) {
+    pid_t pid = fork();
+    if (pid == 0) {
+        (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
+        for (;;) {
+            (void)unlink("a.csv.lock");
+            close(open("a.csv.lock", O_CREAT | O_RDWR, 0666));
+        }
+    }
+    return pid;
+}
+
+/* An open that finds that the sidecar has been replaced meanwhile is made again; what
+ * it had opened before must not be closed, since the lock was taken by another name. */
+Test(record_locks, by_a_hard_link_beside_one_who_replaces_the_sidecar) {
+    cr_assert_eq(link("a.csv", "hard.txt"), 0);
+    CALL(3, "open hard.txt 2");
+    CALL(0, "setlk 3 %d", F_WRLCK);
+    pid_t remaker = start_remaker();
+    for (int i = 0; i < 300; i++) { /* never closed: that would be the program's own doing */
+        cr_assert_geq(puppet_call(puppet, "open a.csv 2"), 0, "errno %d", puppet->error);
+        cr_assert_eq(locker("hard.txt"), puppet->pid, "lost by open %d", i);
+    }
+    cr_expect_eq(kill(remaker, SIGKILL), 0);
+    cr_expect_eq(waitpid(remaker, NULL, 0), remaker);
 }
