@@ -71,6 +71,15 @@ int wrap_munmap(void *address, size_t length) {
     return result;
 }
 
+/* As they are, several mappings may be moved at once (Linux 6.17). */
+static void move_all(const char *old, const char *to, size_t length, uint64_t before) {
+    struct mapped_part part;
+    for (size_t at = 0; at < length && mapping_next(old + at, length - at, before, &part);) {
+        mapping_remember_more(to + (part.start - old), part.length, part.id);
+        at = (size_t)(part.start - old) + part.length;
+    }
+}
+
 void *wrap_mremap(void *old, size_t old_length, size_t new_length, int flags, ...) {
     va_list more;
     va_start(more, flags);
@@ -83,7 +92,10 @@ void *wrap_mremap(void *old, size_t old_length, size_t new_length, int flags, ..
     if (result == MAP_FAILED) {
         return result;
     }
-    if (ours) { /* the new one first: the hold must not end in between */
+    /* The new ones first: the hold must not end in between. */
+    if (old_length == new_length) {
+        move_all(old, result, old_length, before);
+    } else if (ours) {
         mapping_remember_more(result, new_length, id);
     }
     if (!(flags & MREMAP_DONTUNMAP)) { /* length 0 makes a second mapping */

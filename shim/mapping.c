@@ -229,3 +229,22 @@ bool mapping_find(const void *address, struct sidecar_id *ret) {
     unlock(before);
     return found;
 }
+
+bool mapping_next(const void *address, size_t length, uint64_t before, struct mapped_part *ret) {
+    uintptr_t from = (uintptr_t)address, end = end_of(address, length), best = end;
+    if (!mapping_touches(address, length)) {
+        return false;
+    }
+    signal_set mask = lock();
+    EACH_ENTRY(entry) {
+        uintptr_t start = entry->start > from ? entry->start : from;
+        uintptr_t stop = entry->end < end ? entry->end : end;
+        if (entry->number < before && start < stop && start < best) {
+            best = start;
+            *ret = (struct mapped_part){
+                .start = (const char *)start, .length = stop - start, .id = entry->id};
+        }
+    }
+    unlock(mask);
+    return best < end;
+}

@@ -45,4 +45,13 @@ void mapping_forget(const void *address, size_t length, uint64_t before);
 /* The sidecar of the mapping at this address. */
 bool mapping_find(const void *address, struct sidecar_id *ret);
 
+/* The lowest known part of these addresses, of a mapping from before that number;
+ * false for none. */
+struct mapped_part {
+    const char *start;
+    size_t length;
+    struct sidecar_id id;
+};
+bool mapping_next(const void *address, size_t length, uint64_t before, struct mapped_part *ret);
+
 #endif

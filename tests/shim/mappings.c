@@ -144,6 +144,26 @@ Test(mappings, moved_to_a_fixed_place) {
     GONE;
 }
 
+Test(mappings, two_files_moved_at_once) {
+    map_and_close("mmap");
+    CALL(3, "open b.csv 2");
+    CALL(0, "mmap_over 1 2 2 3");
+    CALL(0, "close 3");
+    if (puppet_call(puppet, "mremap_away 1 4") < 0 && puppet->error == EFAULT) {
+        (void)puppet_end(puppet);
+        puppet = NULL;
+        cr_skip_test("several mappings are moved at once since Linux 6.17");
+    }
+    cr_assert_eq(puppet->result, 0, "errno %d", puppet->error);
+    HELD;
+    cr_expect_eq(lock_state("b.csv"), EXCLUSIVE);
+    CALL(0, "munmap 1 2 2");
+    HELD;
+    cr_expect_eq(lock_state("b.csv"), FREE);
+    CALL(0, "munmap 1 0 2");
+    GONE;
+}
+
 Test(mappings, copied_by_mremap) {
     map_and_close("mmap");
     CALL(2, "mremap_copy 1 4");
