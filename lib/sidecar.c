@@ -147,13 +147,17 @@ int sidecar_open(int dirfd, const char *name, enum sidecar_making making,
 
 void sidecar_follow(int fd, const struct sys_stat *sidecar, const struct sys_stat *data) {
     unsigned mode = mode_like(data->mode);
-    if ((sidecar->uid == data->uid && sidecar->gid == data->gid &&
-         (sidecar->mode & mode) == mode) ||
-        sidecar->uid != 0 || sidecar->size != 0 || sidecar->nlink != 1 ||
-        SYS_CALL(SYS_geteuid, 0, 0, 0, 0, 0, 0) != 0) {
+    bool wide = (sidecar->mode & mode) == mode;
+    bool same_owner = sidecar->uid == data->uid;
+    if ((wide && same_owner && sidecar->gid == data->gid) ||
+        (wide && !same_owner && sidecar->uid != 0) || /* nobody could do more */
+        sidecar->size != 0 || sidecar->nlink != 1) {
         return;
     }
-    (void)dress(fd, SIDECAR_LIKE_DATA, data);
+    unsigned self = (unsigned)SYS_CALL(SYS_geteuid, 0, 0, 0, 0, 0, 0);
+    if (self == 0 ? sidecar->uid == 0 || same_owner : sidecar->uid == self) {
+        (void)dress(fd, SIDECAR_LIKE_DATA, data);
+    }
 }
 
 int sidecar_is_current(int dirfd, const char *name, int fd, struct sidecar_id id) {

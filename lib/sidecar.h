@@ -47,10 +47,13 @@ int sidecar_open(int dirfd, const char *name, enum sidecar_making making,
                  const struct sys_stat *data, int *ret_fd, struct sidecar_id *ret_id);
 
 /*
- * root made the sidecar, and the data file has been given to somebody since, or to
- * more (chown, chmod): without its own owner and mode the sidecar would keep them out
- * for ever. So root sees to it, at the next open. Only where it is nobody's file
- * beyond doubt: root's, empty, with one name. fd is a descriptor of it, locked or not.
+ * The data file has been given to somebody, or to more, since the sidecar was made
+ * (chown, chmod): without that owner and mode the sidecar would keep them out for
+ * ever. Called after such a call, and at each open. What root's is, or the data
+ * file's owner's, root sets right; anybody else what is his own, as far as he may.
+ * Only where the sidecar is a lock file beyond doubt: empty, with one name. One that
+ * lets in more than need be is left so. fd is a descriptor of it (a regular file),
+ * locked or not.
  */
 void sidecar_follow(int fd, const struct sys_stat *sidecar, const struct sys_stat *data);
 

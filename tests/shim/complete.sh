@@ -2,9 +2,9 @@
 # complete.sh COMPILER LIBC SYMBOLS.DEF UNWRAPPED.LIST
 #
 # Every function that the C library exports, and whose name says that it opens,
-# closes, duplicates, makes files or starts processes, is wrapped or stands on
-# the list of those that are not, with its reason. So does every other spelling
-# of a function that is wrapped.
+# closes, duplicates, makes files, gives them away or starts processes, is wrapped
+# or stands on the list of those that are not, with its reason. So does every other
+# spelling of a function that is wrapped.
 set -u
 export LC_ALL=C
 compiler=$1 libc=$2 table=$3 list=$4
@@ -32,7 +32,7 @@ other_spellings=$(while read -r name; do
     printf '%s\n' "__$name" "${name}64" "__${name}64" "__${name}_2" "__${name}64_2" "__${name}_chk" \
         "_IO_$name" "__libc_$name" "__${name}_nocancel"
 done <<<"$wrapped" | sort -u | comm -12 - <(printf '%s\n' "$exported"))
-concerned=$( (grep -i -E 'open|clos|dup|creat|temp|exec|spawn|fork|clone' <<<"$exported"
+concerned=$( (grep -i -E 'open|clos|dup|creat|temp|exec|spawn|fork|clone|chmod|chown|setxattr' <<<"$exported"
     printf '%s\n' "$other_spellings") | grep -v -E '^$' | sort -u)
 missing=$(comm -23 <(printf '%s\n' "$concerned") <(printf '%s\n' "$wrapped" "$listed" | sort -u))
 [ -z "$missing" ] || fail "exported by $libc, but neither wrapped in ${table##*/} nor, with a reason, in ${list##*/}: $(xargs <<<"$missing")"

@@ -26,10 +26,12 @@ set(except_references the_flush_of_exit_comes_before_the_end
                       the_flush_of_fclose_comes_before_the_end)
 set(except_transparency faulty_rules nothing_is_printed)
 set(except_identity a_directory_that_may_not_be_searched_from_the_root)
+set(except_mode copies_that_root_makes_are_for_their_owners
+                copies_that_a_user_makes_are_for_others)
 set(except_exec leaks_above_two_do_not_keep_it exec_that_fails_changes_nothing
                 popen_with_standard_output_on_the_file)
 
-foreach(name IN ITEMS opens ways spawn references transparency identity forks exec closing)
+foreach(name IN ITEMS opens ways spawn references transparency identity forks exec closing mode)
     add_executable(test_${name} ${source}/tests/shim/${name}.c)
     target_compile_options(test_${name} PRIVATE ${kernel_headers})
     target_link_libraries(test_${name} PRIVATE harness)

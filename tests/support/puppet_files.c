@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -26,6 +27,43 @@ static long do_unlink(void) {
 }
 static long do_unlinkat(void) {
     return unlinkat((int)number(1), words[2], (int)number(3));
+}
+static long do_chmod(void) {
+    return chmod(words[1], (mode_t)number(2));
+}
+static long do_lchmod(void) {
+    return lchmod(words[1], (mode_t)number(2));
+}
+static long do_fchmod(void) {
+    return fchmod((int)number(1), (mode_t)number(2));
+}
+static long do_fchmodat(void) {
+    return fchmodat((int)number(1), words[2], (mode_t)number(3), 0);
+}
+static long do_chown(void) {
+    return chown(words[1], (uid_t)number(2), (gid_t)number(3));
+}
+static long do_lchown(void) {
+    return lchown(words[1], (uid_t)number(2), (gid_t)number(3));
+}
+static long do_fchown(void) {
+    return fchown((int)number(1), (uid_t)number(2), (gid_t)number(3));
+}
+static long do_fchownat(void) {
+    return fchownat((int)number(1), words[2], (uid_t)number(3), (gid_t)number(4), 0);
+}
+/* fchownat of the descriptor itself. */
+static long do_fchownat_empty(void) {
+    return fchownat((int)number(1), "", (uid_t)number(2), (gid_t)number(3), AT_EMPTY_PATH);
+}
+/* In a child that shares our memory: of descriptor FD, then of PATH. */
+static long do_vfork_chmod(void) {
+    int status = -1, fd = (int)number(1);
+    pid_t pid = vfork();
+    if (pid == 0) {
+        _exit(fchmod(fd, 0640) < 0 || chmod(words[2], 0644) < 0);
+    }
+    return waitpid(pid, &status, 0) == pid ? status : -1;
 }
 static long do_remove(void) {
     return remove(words[1]);
@@ -151,11 +189,13 @@ static long do_lockf(void) {
 }
 
 const struct command file_commands[] = {
-    COMMAND(rename),     COMMAND(renameat),  COMMAND(renameat2),   COMMAND(unlink),
-    COMMAND(unlinkat),   COMMAND(remove),    COMMAND(truncate),    COMMAND(truncate64),
-    COMMAND(mmap),       COMMAND(mmap64),    COMMAND(mmap_over),   COMMAND(munmap),
-    COMMAND(munmap_odd), COMMAND(mremap),    COMMAND(mremap_away), COMMAND(mremap_copy),
-    COMMAND(mprotect),   COMMAND(poke),      COMMAND(fork_munmap), COMMAND(end_fork),
-    COMMAND(setlk),      COMMAND(ofd_setlk), COMMAND(lockf),       COMMAND(forget),
-    {NULL, NULL},
+    COMMAND(rename),         COMMAND(renameat),    COMMAND(renameat2),  COMMAND(unlink),
+    COMMAND(chmod),          COMMAND(lchmod),      COMMAND(fchmod),     COMMAND(fchmodat),
+    COMMAND(chown),          COMMAND(lchown),      COMMAND(fchown),     COMMAND(fchownat),
+    COMMAND(fchownat_empty), COMMAND(vfork_chmod), COMMAND(unlinkat),   COMMAND(remove),
+    COMMAND(truncate),       COMMAND(truncate64),  COMMAND(mmap),       COMMAND(mmap64),
+    COMMAND(mmap_over),      COMMAND(munmap),      COMMAND(munmap_odd), COMMAND(mremap),
+    COMMAND(mremap_away),    COMMAND(mremap_copy), COMMAND(mprotect),   COMMAND(poke),
+    COMMAND(fork_munmap),    COMMAND(end_fork),    COMMAND(setlk),      COMMAND(ofd_setlk),
+    COMMAND(lockf),          COMMAND(forget),      {NULL, NULL},
 };
