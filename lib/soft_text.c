@@ -91,7 +91,7 @@ static int judge(char *text, struct soft_owner *ret) {
         return 0;
     }
     ret->pid = number;
-    (void)strcpy(ret->host, host);
+    memcpy(ret->host, host, strlen(host) + 1);
     if (!*host || strcmp(host, host_name(&name)) != 0) {
         return 0;
     }
