@@ -17,6 +17,7 @@
 #include "shim/real.h"
 #include "shim/record.h"
 #include "shim/table.h"
+#include "shim/wait.h"
 #include "shim/wrap.h"
 
 static atomic_bool started;
@@ -27,6 +28,7 @@ static void after_fork(bool shared) {
     process_mark_claim();
     bool had_others = gate_after_fork();
     flock_wait_after_fork();
+    wait_after_fork();
     if (!shared) {
         hold_after_fork(had_others);
     }

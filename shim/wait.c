@@ -46,6 +46,10 @@ void wait_wake(void) {
     }
 }
 
+void wait_after_fork(void) {
+    cancel_after_fork(&wakening);
+}
+
 static uint64_t earliest(const struct wait *wait) {
     uint64_t next = wait->until;
     next = wait->look < next ? wait->look : next;

@@ -32,4 +32,7 @@ int wait_for_turn(struct target *target, int fd, uint64_t until);
 /* This thread has got a lock: others of the process that wait for it share it. */
 void wait_wake(void);
 
+/* In the child of a fork: threads that waited, or were waking others, are not here. */
+void wait_after_fork(void);
+
 #endif
