@@ -207,7 +207,11 @@ static int lock_at_once(struct attempt *attempt) {
 
 /* An ancestor lets us in, and others too, it may be. Returns as wait_for_lock. */
 static int pass_with_siblings(const struct attempt *attempt) {
-    int r = sibling_take_turn(attempt->target, attempt->twin, attempt->until);
+    struct nested holder = {.soft = false};
+    int r = SIBLING_PASSES;
+    if (proclocks_key(attempt->twin, &holder.key)) {
+        r = sibling_take_turn(attempt->target, attempt->twin, &holder, attempt->until);
+    }
     switch (r) {
     case SIBLING_HAS_IT:
         return WAITED_LOCKED;

@@ -1,15 +1,12 @@
 #include "shim/mapping.h"
 
 #include <stdatomic.h>
-#include <time.h>
 
-#include "lib/process_mark.h"
-#include "lib/signals.h"
 #include "lib/sys_linux.h"
 #include "shim/hidden.h"
+#include "shim/spin.h"
 
 #define PAGE 4096 /* the least that there is; rounding up too little is harmless */
-#define SPINS 100
 
 /* Free where start == end. Changed in an order that leaves a child of fork
  * with an entry too many, never too few. */
@@ -30,38 +27,7 @@ static _Atomic uint64_t numbers;
 /* Everything known lies in here; too much, maybe, as long as something is. */
 static _Atomic uintptr_t lowest = UINTPTR_MAX, highest;
 
-/* The process that has the lock; 0: nobody. */
-static _Atomic pid_t owner;
-
-static void pause_a_little(int turn) {
-    struct timespec moment = {.tv_nsec = 50000};
-    if (turn < SPINS) {
-        (void)SYS_CALL(SYS_sched_yield, 0, 0, 0, 0, 0, 0);
-    } else { /* whoever has it may have the lower priority */
-        (void)SYS_CALL(SYS_clock_nanosleep, CLOCK_MONOTONIC, 0, &moment, NULL, 0, 0);
-    }
-}
-
-static signal_set lock(void) {
-    signal_set before = signals_mask(SIGNALS_ALL);
-    pid_t self = process_mark();
-    for (int turn = 0;; turn++) {
-        pid_t held = 0;
-        if (atomic_compare_exchange_strong(&owner, &held, self)) {
-            return before;
-        }
-        /* In the child of a fork the parent's thread will never unlock it. */
-        if (held != self && atomic_compare_exchange_strong(&owner, &held, self)) {
-            return before;
-        }
-        pause_a_little(turn);
-    }
-}
-
-static void unlock(signal_set before) {
-    atomic_store_explicit(&owner, 0, memory_order_release);
-    (void)signals_mask(before);
-}
+static struct spin spin;
 
 static struct entry *next_entry(struct chunk **chunk, size_t *index) {
     while (*chunk) {
@@ -133,23 +99,23 @@ void mapping_remember(const void *address, size_t length, int twin) {
     if (!table_id(twin, table_get(twin), &id) || table_is_foreign()) {
         return;
     }
-    signal_set before = lock();
+    signal_set before = spin_lock(&spin);
     add((uintptr_t)address, end_of(address, length), atomic_fetch_add(&numbers, 1), id);
     if (hidden_find_marked(id, TABLE_MAPPED) >= 0) {
         hidden_close(twin);
     } else {
         hidden_mark(twin, TABLE_MAPPED);
     }
-    unlock(before);
+    spin_unlock(&spin, before);
 }
 
 void mapping_remember_more(const void *address, size_t length, struct sidecar_id id) {
     if (table_is_foreign()) {
         return;
     }
-    signal_set before = lock();
+    signal_set before = spin_lock(&spin);
     add((uintptr_t)address, end_of(address, length), atomic_fetch_add(&numbers, 1), id);
-    unlock(before);
+    spin_unlock(&spin, before);
 }
 
 static bool is_mapped(struct sidecar_id id) {
@@ -201,7 +167,7 @@ void mapping_forget(const void *address, size_t length, uint64_t before) {
     if (!mapping_touches(address, length) || table_is_foreign()) {
         return;
     }
-    signal_set mask = lock();
+    signal_set mask = spin_lock(&spin);
     EACH_ENTRY(entry) {
         if (entry->start != entry->end && entry->number < before && entry->start < end &&
             start < entry->end) {
@@ -209,7 +175,7 @@ void mapping_forget(const void *address, size_t length, uint64_t before) {
         }
     }
     narrow();
-    unlock(mask);
+    spin_unlock(&spin, mask);
 }
 
 bool mapping_find(const void *address, struct sidecar_id *ret) {
@@ -218,7 +184,7 @@ bool mapping_find(const void *address, struct sidecar_id *ret) {
     if (!mapping_touches(address, 1)) {
         return false;
     }
-    signal_set before = lock();
+    signal_set before = spin_lock(&spin);
     EACH_ENTRY(entry) {
         if (entry->start <= at && at < entry->end) {
             *ret = entry->id;
@@ -226,7 +192,7 @@ bool mapping_find(const void *address, struct sidecar_id *ret) {
             break;
         }
     }
-    unlock(before);
+    spin_unlock(&spin, before);
     return found;
 }
 
@@ -235,7 +201,7 @@ bool mapping_next(const void *address, size_t length, uint64_t before, struct ma
     if (!mapping_touches(address, length)) {
         return false;
     }
-    signal_set mask = lock();
+    signal_set mask = spin_lock(&spin);
     EACH_ENTRY(entry) {
         uintptr_t start = entry->start > from ? entry->start : from;
         uintptr_t stop = entry->end < end ? entry->end : end;
@@ -245,6 +211,6 @@ bool mapping_next(const void *address, size_t length, uint64_t before, struct ma
                 .start = (const char *)start, .length = stop - start, .id = entry->id};
         }
     }
-    unlock(mask);
+    spin_unlock(&spin, mask);
     return best < end;
 }

@@ -12,10 +12,9 @@
  *     int result = real.munmap(address, length);
  *     mapping_forget(address, length, before);
  *
- * A spin lock, held with signals blocked and without waiting for anything; the
- * child of a fork takes it from a thread that is not there any more. A child
- * that shares its parent's memory changes nothing: the hold then ends late,
- * never early. No malloc; errno untouched.
+ * Behind a lock that is held for a moment only (spin.h). A child that shares its
+ * parent's memory changes nothing: the hold then ends late, never early. No malloc;
+ * errno untouched.
  */
 #ifndef AUTOLOCK_MAPPING_H
 #define AUTOLOCK_MAPPING_H

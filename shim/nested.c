@@ -3,6 +3,7 @@
 #include <stddef.h>
 
 #include "lib/clock.h"
+#include "lib/sys_linux.h"
 #include "shim/table.h"
 
 #define QUIET_ALONE (15 * CLOCK_MILLISECOND)
@@ -19,18 +20,29 @@ static bool is_hidden(int fd) {
     return table_kind(table_get(fd)) == TABLE_HIDDEN;
 }
 
+/* How a process (pid 0: this one) has it. */
+static enum lock_how how_has(const struct nested *nested, pid_t pid, int *ret_fd) {
+    if (!nested->soft) {
+        return proclocks_find(pid, &nested->key, pid == 0 ? is_hidden : NULL, ret_fd);
+    }
+    *ret_fd = -1;
+    bool has = nested->owner > 0 ? nested->owner == (pid == 0 ? sys_getpid() : pid)
+                                 : procfs_has_open(pid, nested->marker);
+    return has ? LOCK_IS_EXCLUSIVE : LOCK_NOT_OPEN;
+}
+
 /* All ancestors that hold it together. */
 struct holders {
     bool any, exclusive, several_children;
     struct procfs_rest rest;
 };
 
-static struct holders look_at_ancestors(const struct lock_key *key) {
+static struct holders look_at_ancestors(const struct nested *nested) {
     struct holders holders = {.rest = {.asleep = true, .timed = true}};
     pid_t pid = procfs_parent(0); /* not getppid: this /proc may number otherwise */
     for (int i = 0; i < GENERATIONS && pid > 0; i++, pid = procfs_parent(pid)) {
         int fd;
-        enum lock_how how = proclocks_find(pid, key, NULL, &fd);
+        enum lock_how how = how_has(nested, pid, &fd);
         if (how == LOCK_NOT_OPEN) {
             continue;
         }
@@ -131,11 +143,11 @@ static bool are_idle(struct nested *nested, const struct procfs_rest *rest, uint
 }
 
 enum nested_answer nested_look(struct nested *nested, bool exclusive, int *ret_fd) {
-    enum lock_how own = proclocks_find(0, &nested->key, is_hidden, ret_fd);
+    enum lock_how own = how_has(nested, 0, ret_fd);
     if (own == LOCK_IS_EXCLUSIVE || (own == LOCK_IS_SHARED && !exclusive)) {
         return NESTED_OURSELVES;
     }
-    const struct holders holders = look_at_ancestors(&nested->key);
+    const struct holders holders = look_at_ancestors(nested);
     if (!holders.any && own == LOCK_NOT_OPEN) {
         nested->quiet_since = nested->idle_since = 0;
         return NESTED_NO;
@@ -156,15 +168,20 @@ enum nested_answer nested_look(struct nested *nested, bool exclusive, int *ret_f
     return NESTED_MAYBE;
 }
 
-bool nested_waits_still(const struct lock_key *key, bool exclusive) {
+bool nested_waits_still(const struct nested *nested, bool exclusive) {
     int fd;
-    const struct holders holders = look_at_ancestors(key);
-    return holders.rest.asleep &&
-           (holders.any || proclocks_find(0, key, is_hidden, &fd) != LOCK_NOT_OPEN) &&
-           (!exclusive || holders.exclusive || nested_family_has_it_alone(key));
+    const struct holders holders = look_at_ancestors(nested);
+    if (!holders.rest.asleep) {
+        return false;
+    }
+    enum lock_how own = holders.any ? LOCK_NOT_OPEN : how_has(nested, 0, &fd);
+    return (holders.any || own != LOCK_NOT_OPEN) &&
+           (!exclusive || holders.exclusive || nested->soft ||
+            nested_family_has_it_alone(&nested->key));
 }
 
 bool nested_is_in_family(const struct lock_key *key) {
     int fd;
-    return proclocks_find(0, key, is_hidden, &fd) != LOCK_NOT_OPEN || look_at_ancestors(key).any;
+    const struct nested nested = {.key = *key};
+    return how_has(&nested, 0, &fd) != LOCK_NOT_OPEN || look_at_ancestors(&nested).any;
 }

@@ -18,7 +18,9 @@
  *     and runs a tool each time, needs several times as much itself.
  *
  * All the while it has to hold the lock, at every look. Who has it is told by
- * /proc/PID/fdinfo. The pid in /proc/locks is whoever called flock(2), often dead.
+ * /proc/PID/fdinfo. The pid in /proc/locks is whoever called flock(2), often dead. A
+ * soft lock (kind=soft) is its maker's, whom the marker names; one that names nobody
+ * (py-filelock 3.9 writes nothing into it) is that of who has the marker open.
  *
  * Where it holds a shared lock, others may have one as well: who wants to write waits
  * until they are gone.
@@ -29,14 +31,18 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "lib/sidecar.h"
 #include "shim/procfs.h"
 #include "shim/proclocks.h"
 
-/* What was seen at earlier looks; starts as zeroes but for the key. Times are
- * CLOCK_MONOTONIC in microseconds. */
+/* Which lock it is about, and what was seen at earlier looks, which starts as zeroes.
+ * Times are CLOCK_MONOTONIC in microseconds. */
 struct nested {
     struct lock_key key;
-    uint64_t quiet_since; /* 0: was not quiet */
+    bool soft;                /* in the key's place: */
+    pid_t owner;              /* whom the marker names; 0: nobody */
+    struct sidecar_id marker; /* its file */
+    uint64_t quiet_since;     /* 0: was not quiet */
     uint64_t switches;
     uint64_t idle_since;     /* 0: not followed */
     struct procfs_rest rest; /* then */
@@ -58,7 +64,7 @@ enum nested_answer nested_look(struct nested *nested, bool exclusive, int *ret_f
 
 /* Whether an ancestor that has it locked waits at this moment, as far as one look can
  * tell, and (if we want it exclusively) nobody else has it. */
-bool nested_waits_still(const struct lock_key *key, bool exclusive);
+bool nested_waits_still(const struct nested *nested, bool exclusive);
 
 /* Whether this process or an ancestor has it locked at all, through a descriptor that
  * is not ours. */

@@ -5,6 +5,7 @@
 
 #include "lib/sys_linux.h"
 #include "shim/proclines.h"
+#include "shim/table.h"
 #include "shim/text.h"
 
 #define GENERATIONS 64
@@ -238,6 +239,28 @@ struct procfs_rest procfs_rest(pid_t pid) {
     (void)proclines_each_number(AT_FDCWD, path.start, look_at_thread, &rest);
     rest.asleep &= rest.threads > 0;
     return rest;
+}
+
+struct open_search {
+    bool own;
+    struct sidecar_id id;
+};
+
+static bool is_open_as(int directory, unsigned number, void *data) {
+    const struct open_search *search = data;
+    struct sys_stat stat;
+    TEXT(name, 12);
+    text_put_number(&name, number, 10);
+    return !(search->own && table_kind(table_get((int)number)) == TABLE_HIDDEN) &&
+           sys_stat(directory, name.start, 0, &stat) == 0 &&
+           sidecar_same(sidecar_id_of(&stat), search->id);
+}
+
+bool procfs_has_open(pid_t pid, struct sidecar_id id) {
+    TEXT(path, 40);
+    proclines_path(&path, pid, "/fd");
+    struct open_search search = {.own = pid == 0, .id = id};
+    return proclines_each_number(AT_FDCWD, path.start, is_open_as, &search) == 1;
 }
 
 bool procfs_is_ancestor(pid_t other) {

@@ -16,6 +16,8 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+#include "lib/sidecar.h"
+
 /* This process, and this thread; 0 when they are not to be seen. */
 pid_t procfs_self(void);
 pid_t procfs_thread(void);
@@ -49,6 +51,10 @@ struct procfs_rest {
     uint64_t run_time, delay; /* microseconds on a processor, and in want of one */
 };
 struct procfs_rest procfs_rest(pid_t pid);
+
+/* Whether a process (pid 0: this one) has that file open, by a descriptor that is not
+ * one of ours. */
+bool procfs_has_open(pid_t pid, struct sidecar_id id);
 
 /* Whether that process has started this one, or its parent, and so on. */
 bool procfs_is_ancestor(pid_t other);

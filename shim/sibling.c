@@ -13,7 +13,6 @@
 #include "shim/failure.h"
 #include "shim/gate.h"
 #include "shim/hidden.h"
-#include "shim/nested.h"
 #include "shim/scratch.h"
 #include "shim/telling.h"
 
@@ -31,7 +30,8 @@ struct queue {
     int64_t pair;
     bool exclusive, of_program;
     struct lock_key flock;
-    struct nested nested; /* about the byte that is in the way */
+    const struct nested *holder; /* of the lock itself */
+    struct nested nested;        /* about the byte that is in the way */
     int64_t byte;
     struct circle circle;
     struct telling telling;
@@ -53,7 +53,7 @@ static int try(struct queue *queue) {
         return SIBLING_PASSES;
     }
     atomic_store_explicit(&any, true, memory_order_relaxed);
-    if (queue->pair == PAIR_JOINED || nested_waits_still(&queue->flock, queue->exclusive)) {
+    if (queue->pair == PAIR_JOINED || nested_waits_still(queue->holder, queue->exclusive)) {
         return SIBLING_HAS_IT;
     }
     pair_give_back(queue->fd);
@@ -168,8 +168,9 @@ static int wait_for_turn(struct queue *queue, uint64_t until) {
     return r;
 }
 
-int sibling_take_turn(struct target *target, int fd, uint64_t until) {
-    struct queue queue = {.target = target, .fd = fd, .pair = PAIR_SIBLINGS, .exclusive = true};
+int sibling_take_turn(struct target *target, int fd, const struct nested *holder, uint64_t until) {
+    struct queue queue = {
+        .target = target, .fd = fd, .pair = PAIR_SIBLINGS, .exclusive = true, .holder = holder};
     if (flock_wait_is_remote(fd) || !proclocks_key(fd, &queue.flock)) {
         return SIBLING_PASSES;
     }
@@ -191,11 +192,16 @@ static int wait_for_program(struct queue *queue) {
 }
 
 int sibling_keep_out(int fd, int operation, int64_t pair) {
-    struct queue queue = {
-        .fd = fd, .pair = pair, .exclusive = operation & LOCK_EX, .of_program = true};
+    struct nested holder = {.soft = false};
+    struct queue queue = {.fd = fd,
+                          .pair = pair,
+                          .exclusive = operation & LOCK_EX,
+                          .of_program = true,
+                          .holder = &holder};
     if (flock_wait_is_remote(fd) || !proclocks_key(fd, &queue.flock)) {
         return SIBLING_PASSES;
     }
+    holder.key = queue.flock;
     uint64_t pause = 0;
     int r = try(&queue);
     for (int i = 1; r == -EAGAIN && i < TRIES_AT_ONCE; i++) {

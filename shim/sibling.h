@@ -27,6 +27,7 @@
 
 #include <stdint.h>
 
+#include "shim/nested.h"
 #include "shim/pair.h"
 #include "shim/target.h"
 
@@ -37,10 +38,10 @@ enum sibling {
                        others have it as well */
 };
 
-/* fd: a hidden descriptor of the sidecar, the only one of its description. Returns
- * an enum sibling, -ETIMEDOUT past `until` (CLOCK_MONOTONIC in microseconds), -EINTR,
- * or -EDEADLK, with the circle in target->why. */
-int sibling_take_turn(struct target *target, int fd, uint64_t until);
+/* fd: a hidden descriptor of the sidecar, the only one of its description. holder: the
+ * lock that the ancestor has. Returns an enum sibling, -ETIMEDOUT past `until` (CLOCK_MONOTONIC in
+ * microseconds), -EINTR, or -EDEADLK, with the circle in target->why. */
+int sibling_take_turn(struct target *target, int fd, const struct nested *holder, uint64_t until);
 
 /*
  * For a descriptor of the program, as flock(2) with this operation (LOCK_SH or

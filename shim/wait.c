@@ -11,6 +11,7 @@
 #include "shim/cancelling.h"
 #include "shim/circle.h"
 #include "shim/doing.h"
+#include "shim/family.h"
 #include "shim/gate.h"
 #include "shim/hidden.h"
 #include "shim/nested.h"
@@ -18,19 +19,14 @@
 #include "shim/telling.h"
 #include "shim/turn.h"
 
-/* Most locks come within this time; looking at ancestors takes longer. */
-#define FIRST_LOOK (3 * CLOCK_MILLISECOND)
-#define RAREST_LOOK CLOCK_SECOND
-#define RAREST_LOOK_AT_ANCESTOR (70 * CLOCK_MILLISECOND)
-
 /* The moments at which the queue is left, and what was seen. */
 struct wait {
     struct target *target;
     int fd;
     struct sidecar_id id;
     int operation;
-    uint64_t until, look, interval;
-    struct nested nested;
+    uint64_t until;
+    struct family family;
     struct circle circle;
     struct telling telling;
     uint64_t began;
@@ -52,7 +48,7 @@ void wait_after_fork(void) {
 
 static uint64_t earliest(const struct wait *wait) {
     uint64_t next = wait->until;
-    next = wait->look < next ? wait->look : next;
+    next = wait->family.look < next ? wait->family.look : next;
     next = wait->circle.look_at < next ? wait->circle.look_at : next;
     return wait->telling.at < next ? wait->telling.at : next;
 }
@@ -83,49 +79,23 @@ static int look_at_family(struct wait *wait, uint64_t now, int *ret_fd) {
     if (we_have_it(wait)) {
         return WAITED_JOIN;
     }
-    uint64_t pause = wait->interval, rarest = RAREST_LOOK;
-    if (wait->target->rule->options->nested != NESTED_WAIT) {
-        switch (nested_look(&wait->nested, wait->operation == LOCK_EX, ret_fd)) {
-        case NESTED_OURSELVES:
-            if (!is_of_program(wait) || !gate_has_threads() || wait->until != CLOCK_FOREVER) {
-                return WAITED_OURS;
-            }
-            break; /* another thread will give it up, or open the file and share it */
-        case NESTED_ANCESTOR:
-            if (wait->target->rule->options->nested != NESTED_FAIL) {
-                put_why(wait->target,
-                        "an ancestor has it and waits for this process (nested=pass)");
-                return WAITED_PASS;
-            }
-            put_why(wait->target, "an ancestor has it and waits for this process (nested=fail)");
-            return -EDEADLK;
-        case NESTED_MAYBE:
-            wait->look = wait->nested.look_again;
-            return WAITED_LOCKED;
-        case NESTED_BUSY:
-            rarest = RAREST_LOOK_AT_ANCESTOR; /* it may fall asleep at any time */
-            break;
-        case NESTED_OTHERS:
-        case NESTED_NO:
-            break;
-        }
-    }
-    wait->interval = 2 * pause < rarest ? 2 * pause : rarest;
-    wait->look = now + pause;
-    return WAITED_LOCKED;
+    /* Another thread will give up what it has, or open the file and share it. */
+    wait->family.waits_for_own =
+        is_of_program(wait) && gate_has_threads() && wait->until == CLOCK_FOREVER;
+    return family_look(&wait->family, wait->target, wait->operation == LOCK_EX, now, ret_fd);
 }
 
 static int look_for_circle(struct wait *wait) {
     struct target *target = wait->target;
     struct text who = {.start = target->why, .size = sizeof(target->why)};
     text_put(&who, "deadlock: ");
-    switch (circle_look(&wait->circle, &wait->nested.key, &who)) {
+    switch (circle_look(&wait->circle, &wait->family.nested.key, &who)) {
     case CIRCLE_CLOSED:
         /* An ancestor in it waits for its children, and wakes too often to be called
          * quiet. (Where others have the lock as well, they wait for us.) */
         if (target->rule->options->nested == NESTED_PASS &&
-            nested_is_in_family(&wait->nested.key) &&
-            nested_family_has_it_alone(&wait->nested.key)) {
+            nested_is_in_family(&wait->family.nested.key) &&
+            nested_family_has_it_alone(&wait->family.nested.key)) {
             put_why(target, "an ancestor has it and waits for this process (nested=pass)");
             return WAITED_PASS;
         }
@@ -144,14 +114,14 @@ static int look_for_circle(struct wait *wait) {
 static int look(struct wait *wait, int *ret_fd) {
     uint64_t now = clock_now();
     int r = WAITED_LOCKED;
-    if (now >= wait->look) {
+    if (now >= wait->family.look) {
         r = look_at_family(wait, now, ret_fd);
     }
     if (r == WAITED_LOCKED && now >= wait->circle.look_at) {
         r = look_for_circle(wait);
     }
     if (r == WAITED_LOCKED && now >= wait->telling.at) {
-        telling_look(&wait->telling, wait->target, &wait->nested.key);
+        telling_look(&wait->telling, wait->target, &wait->family.nested.key);
     }
     if (r == WAITED_LOCKED && wait->operation == LOCK_EX &&
         table_kind(table_get(wait->fd)) == TABLE_HIDDEN) {
@@ -169,10 +139,9 @@ static int wait_blocked(struct wait *wait, int *ret_fd, signal_set blocked) {
     if (doing_may_be_cancelled()) {
         flags |= FLOCK_WAIT_CANCEL;
     }
-    (void)proclocks_key(wait->fd, &wait->nested.key);
+    (void)proclocks_key(wait->fd, &wait->family.nested.key);
     wait->began = clock_now();
-    wait->look = wait->began + FIRST_LOOK;
-    wait->interval = 4 * FIRST_LOOK;
+    family_begin(&wait->family, wait->began);
     circle_begin(&wait->circle);
     telling_begin(&wait->telling, wait->target->rule->options->warn_after);
     for (;;) {
