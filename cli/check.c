@@ -28,7 +28,8 @@ struct verdict {
     const char *file;    /* what stands at the path */
     const char *sidecar; /* what stands at the sidecar's; NULL: it needs none */
     long long sidecar_size;
-    bool fault; /* it should be locked, but cannot be */
+    char soft[SOFT_SIDECAR_SIZE]; /* room for that, of a soft lock */
+    bool fault;                   /* it should be locked, but cannot be */
 };
 
 static void print_line(const char *key, const char *text) {
@@ -129,7 +130,10 @@ static void judge_sidecar(const struct canonical *file, const struct rule *rule,
                           struct verdict *verdict) {
     const char *lockdir = rule->options->lockdir;
     char name[SIDECAR_NAME_SIZE];
-    if (sidecar_name(file->path, lockdir, name)) {
+    if (sidecar_name(file->path, lockdir, name) && rule->options->kind == KIND_SOFT) {
+        verdict->against = soft_sidecar_fault(file->directory, lockdir, name, verdict->soft);
+        verdict->sidecar = verdict->soft;
+    } else if (sidecar_name(file->path, lockdir, name)) {
         verdict->against = fault_of_sidecar(file, lockdir, name, verdict);
     } else {
         verdict->sidecar = strerror(ENAMETOOLONG);
@@ -139,6 +143,10 @@ static void judge_sidecar(const struct canonical *file, const struct rule *rule,
 }
 
 static const char *describe_readers(const struct rule *rule) {
+    if (rule->options->kind == KIND_SOFT)
+        return rule->options->readers == READERS_NONE
+                   ? "yes, by a soft lock; readers are not locked"
+                   : "yes, by a soft lock; readers exclude one another too";
     switch (rule->options->readers) {
     case READERS_EXCLUSIVE:
         return "yes; readers exclude one another too";
@@ -158,7 +166,9 @@ static void print_sidecar(const struct canonical *file, const struct rule *rule,
     if (!lockdir)
         print_text(stdout, file->path, file->length - strlen(file->name));
     print_text(stdout, name, strlen(name));
-    printf(" (%s)\n", verdict->sidecar);
+    fputs(" (", stdout);
+    print_text(stdout, verdict->sidecar, strlen(verdict->sidecar));
+    fputs(")\n", stdout);
     if (verdict->fault)
         print_line("warning", rule->options->on_error == FAILURE_OPEN
                                   ? "the file goes unlocked (on-error=open)"

@@ -87,6 +87,15 @@ int library_search(const char *library, const char *old, char **ret_value);
  * would wait for each other for ever. */
 int library_preload(const char *library, const char *old, char **ret_value);
 
+/* --- soft_sidecar.c --- */
+
+/* Who has the file's soft lock (config/sidecar_path.h says which `name`, in the open
+ * directory of the file or in lockdir), and why a program here could not get it ever;
+ * NULL where it could. */
+#define SOFT_SIDECAR_SIZE 400
+const char *soft_sidecar_fault(int directory, const char *lockdir, const char *name,
+                               char ret_description[SOFT_SIDECAR_SIZE]);
+
 /* --- cleanup, as C's `with` --- */
 
 static inline void free_text(char **text) {

@@ -10,6 +10,7 @@
 const struct rule_options rule_default_options = {
     .timeout = RULE_FOREVER,
     .warn_after = 10 * SECOND,
+    .kind = KIND_FLOCK,
     .readers = READERS_SHARED,
     .hold = HOLD_OPEN,
     .on_timeout = FAILURE_FAIL,
@@ -21,6 +22,7 @@ const struct rule_options rule_default_options = {
 enum option {
     TIMEOUT,
     WARN_AFTER,
+    KIND,
     READERS,
     HOLD,
     ON_TIMEOUT,
@@ -39,6 +41,7 @@ static const struct {
 } table[OPTIONS] = {
     [TIMEOUT] = {"timeout", {NULL}, "bad duration; write 500ms, 10s, 2m, 1h or infinity"},
     [WARN_AFTER] = {"warn-after", {NULL}, "bad duration; write 500ms, 10s, 2m, 1h or infinity"},
+    [KIND] = {"kind", {"flock", "soft"}, "bad value; known are flock, soft"},
     [READERS] = {"readers",
                  {"shared", "exclusive", "none"},
                  "bad value; known are shared, exclusive, none"},
@@ -75,6 +78,9 @@ static int find_value(int option, const char *value, size_t length) {
 
 static void set_choice(struct rule_options *options, int option, int value) {
     switch (option) {
+    case KIND:
+        options->kind = (enum rule_kind)value;
+        break;
     case READERS:
         options->readers = (enum rule_readers)value;
         break;
@@ -100,8 +106,8 @@ const char *rule_option(struct rule_options *options, const char *word, size_t l
     int option = rule_option_index(word, length);
     if (option < 0) {
         return memchr(word, '=', length)
-                   ? "unknown option; known are timeout, warn-after, readers, hold, on-timeout, "
-                     "on-error, nested, inherit, lockdir"
+                   ? "unknown option; known are kind, timeout, warn-after, readers, hold, "
+                     "on-timeout, on-error, nested, inherit, lockdir"
                    : "not an option; write name=value, a pattern of its own is another rule, "
                      "a blank in a pattern is \"\\ \"";
     }
@@ -131,6 +137,18 @@ const char *rule_option(struct rule_options *options, const char *word, size_t l
     }
     set_choice(options, option, choice);
     return NULL;
+}
+
+const char *rule_options_clash(const struct rule_options *options, unsigned given) {
+    return options->kind == KIND_SOFT && given & 1u << READERS && options->readers == READERS_SHARED
+               ? "a soft lock cannot be shared; write readers=exclusive or readers=none"
+               : NULL;
+}
+
+void rule_options_complete(struct rule_options *options, unsigned given) {
+    if (options->kind == KIND_SOFT && !(given & 1u << READERS)) {
+        options->readers = READERS_EXCLUSIVE;
+    }
 }
 
 /* Microseconds in a unit; 0 where there is no such unit. */

@@ -74,7 +74,7 @@ static bool may_end_name(const struct rule_set *set, char last) {
 }
 
 static bool same_options(const struct rule_options *a, const struct rule_options *b) {
-    return a->timeout == b->timeout && a->warn_after == b->warn_after &&
+    return a->timeout == b->timeout && a->warn_after == b->warn_after && a->kind == b->kind &&
            a->readers == b->readers && a->hold == b->hold && a->on_timeout == b->on_timeout &&
            a->on_error == b->on_error && a->nested == b->nested && a->inherit == b->inherit &&
            (a->lockdir == b->lockdir ||

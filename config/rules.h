@@ -24,6 +24,7 @@
 /* Time is in microseconds everywhere; this is "for ever". */
 #define RULE_FOREVER UINT64_MAX
 
+enum rule_kind { KIND_FLOCK, KIND_SOFT };
 enum rule_readers { READERS_SHARED, READERS_EXCLUSIVE, READERS_NONE };
 enum rule_hold { HOLD_OPEN, HOLD_PROCESS };
 enum rule_failure { FAILURE_FAIL, FAILURE_OPEN };
@@ -34,7 +35,8 @@ struct rule_options {
     uint64_t timeout;    /* timeout=DURATION|infinity, default RULE_FOREVER */
     uint64_t warn_after; /* warn-after=DURATION|infinity, default 10 s */
     /* A byte each, since every process has them in its memory. */
-    enum rule_readers readers : 8;    /* readers=shared|exclusive|none */
+    enum rule_kind kind : 8;          /* kind=flock|soft */
+    enum rule_readers readers : 8;    /* readers=shared|exclusive|none; never shared where soft */
     enum rule_hold hold : 8;          /* hold=open|process */
     enum rule_failure on_timeout : 8; /* on-timeout=fail|open */
     enum rule_failure on_error : 8;   /* on-error=fail|open */

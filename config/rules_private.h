@@ -25,6 +25,11 @@ void rules_note_pattern(struct rule *rule);
  * where there is no such option. */
 int rule_option_index(const char *word, size_t length);
 
+/* Of the options that a rule gives, a bit each: what is wrong with them together, or
+ * NULL; and, once all are there, what follows for those that it does not give. */
+const char *rule_options_clash(const struct rule_options *options, unsigned given);
+void rule_options_complete(struct rule_options *options, unsigned given);
+
 /* How many rules rules_add_builtin adds. */
 size_t builtin_count(void);
 

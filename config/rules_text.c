@@ -140,15 +140,19 @@ static const char *read_options(struct reader *reader, bool exclude, struct rule
         } else {
             what = rule_option(options, word.text, word.length);
         }
+        if (!what) {
+            given |= 1u << option;
+            what = rule_options_clash(options, given);
+        }
         if (what) {
             *ret = word;
             return what;
         }
-        given |= 1u << option;
         if (options->lockdir && !*ret_lockdir_end) {
             *ret_lockdir_end = word.text + word.length;
         }
     }
+    rule_options_complete(options, given);
     return NULL;
 }
 

@@ -9,6 +9,7 @@
 #include "shim/observe.h"
 #include "shim/record.h"
 #include "shim/say.h"
+#include "shim/soft.h"
 #include "shim/trace.h"
 
 #define MOVE_ATTEMPTS 10000 /* at a number that another thread is closing */
@@ -52,11 +53,14 @@ bool hidden_is_ours(int fd, table_word word) {
  * changes before its number is free (claim), so one that is the same after the
  * duplication was true of what was duplicated. */
 static int put_copy(int fd, int from, table_word word, enum table_mode mode, struct sidecar_id id) {
+    struct soft_section section = soft_enter(); /* not while the last one is released */
     if (fd >= 0 && (table_get(from) != word || !is_file(fd, id))) {
         (void)sys_close(fd);
-        return -EBADF;
+        fd = -EBADF;
     }
-    return put_in_transit(fd, mode, id);
+    fd = put_in_transit(fd, mode, id);
+    soft_leave(section);
+    return fd;
 }
 
 int hidden_copy(int from, table_word word, enum table_mode mode, struct sidecar_id id) {
@@ -91,6 +95,7 @@ static bool claim(int fd, int other, table_word *ret_before) {
 }
 
 static void close_claimed(int fd, table_word before) {
+    soft_closing(fd, before);
     if (record_leave(fd, before)) {
         return;
     }
@@ -333,10 +338,12 @@ void hidden_move_away(int fd) {
         struct gate gate = gate_enter();
         /* A handler in between would find a reference that leads nowhere. */
         signal_set blocked = signals_mask(SIGNALS_ALL);
+        struct soft_section section = soft_enter(); /* nor may it be missed as the last */
         bool ours = claim(fd, table_other(before), &before);
         if (ours) {
             move_claimed(fd, before);
         }
+        soft_leave(section);
         (void)signals_mask(blocked);
         gate_leave(gate);
         if (ours) {

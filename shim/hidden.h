@@ -87,6 +87,15 @@ void hidden_mark_stdio(int fd);
  * it: after exec only a high number is one of ours. */
 void hidden_mark_program(int fd);
 
+/* It is the marker of a soft lock that this process has made: the description says
+ * whose it is (F_SETOWN, as the kernel knows processes), and what the rule's inherit=
+ * was. To fork and exec such a one is like inherit=none. */
+void hidden_mark_soft(int fd, enum rule_inherit inherit);
+
+/* Whether it is one, of whichever process; what for. And whether this process's. */
+bool hidden_is_soft(int fd, enum rule_inherit *ret_inherit);
+bool hidden_is_own_soft(int fd);
+
 /* Whether it has the mark of one of ours: what came through exec. */
 bool hidden_is_marked(int fd, enum rule_inherit *ret_inherit);
 

@@ -14,6 +14,9 @@
  * own, which must not be taken for ours: exec 9>x.lock; flock 9. */
 #define WITH_PROGRAM 3
 
+/* A soft lock's, by the rule's inherit=. */
+#define MARK_SOFT 53
+
 /* Whether a hold may have another mark than that of inherit=stdio. */
 static atomic_bool marks_differ;
 
@@ -51,8 +54,33 @@ enum rule_inherit hidden_inherit(int fd) {
         return INHERIT_STDIO;
     }
     bool with_program;
+    enum rule_inherit ignored;
+    if (hidden_is_soft(fd, &ignored)) {
+        return INHERIT_NONE;
+    }
     int mark = get_mark(fd, &with_program);
     return mark == MARK_ALL ? INHERIT_ALL : mark == MARK_NONE ? INHERIT_NONE : INHERIT_STDIO;
+}
+
+void hidden_mark_soft(int fd, enum rule_inherit inherit) {
+    atomic_store_explicit(&marks_differ, true, memory_order_relaxed);
+    (void)sys_fcntl(fd, F_SETOWN, sys_getpid());
+    (void)sys_fcntl(fd, F_SETSIG, MARK_SOFT + (int)inherit);
+}
+
+bool hidden_is_soft(int fd, enum rule_inherit *ret_inherit) {
+    int mark = sys_fcntl(fd, F_GETSIG, 0) - MARK_SOFT;
+    if (mark < INHERIT_STDIO || mark > INHERIT_NONE) {
+        return false;
+    }
+    atomic_store_explicit(&marks_differ, true, memory_order_relaxed); /* it came through exec */
+    *ret_inherit = (enum rule_inherit)mark;
+    return true;
+}
+
+bool hidden_is_own_soft(int fd) {
+    enum rule_inherit ignored;
+    return hidden_is_soft(fd, &ignored) && sys_fcntl(fd, F_GETOWN, 0) == sys_getpid();
 }
 
 bool hidden_is_marked(int fd, enum rule_inherit *ret_inherit) {

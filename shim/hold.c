@@ -16,6 +16,7 @@
 #include "shim/record.h"
 #include "shim/reference.h"
 #include "shim/sibling.h"
+#include "shim/soft.h"
 #include "shim/start.h"
 #include "shim/text.h"
 #include "shim/trace.h"
@@ -308,12 +309,12 @@ static int one_round(struct attempt *attempt) {
     }
 }
 
-static int take(struct target *target, bool exclusive, int *ret_twin) {
+/* 0 and *ret_twin, or an error that has not been decided about. */
+static int take_flock(struct target *target, bool exclusive, int *ret_twin) {
     struct attempt attempt = {.target = target,
                               .exclusive = exclusive,
                               .until = clock_after(target->rule->options->timeout),
                               .twin = -1};
-    target->why[0] = '\0';
     int r;
     unsigned times = 0;
     while ((r = one_round(&attempt)) == ROUND_AGAIN || r == ROUND_LATER) {
@@ -321,14 +322,24 @@ static int take(struct target *target, bool exclusive, int *ret_twin) {
             break;
         }
     }
-    if (r == ROUND_DONE) {
-        if (attempt.twin >= 0) {
-            hidden_set_inherit(attempt.twin, target->rule->options->inherit);
-        }
-        *ret_twin = attempt.twin;
+    if (r != ROUND_DONE) {
+        give_up(&attempt);
+        return r;
+    }
+    if (attempt.twin >= 0) {
+        hidden_set_inherit(attempt.twin, target->rule->options->inherit);
+    }
+    *ret_twin = attempt.twin;
+    return 0;
+}
+
+static int take(struct target *target, bool exclusive, int *ret_twin) {
+    target->why[0] = '\0';
+    int r = target->rule->options->kind == KIND_SOFT ? soft_take(target, ret_twin)
+                                                     : take_flock(target, exclusive, ret_twin);
+    if (r == 0) {
         return 0;
     }
-    give_up(&attempt);
     r = failure_decide(target, r);
     if (r == 0) {
         *ret_twin = -1;
@@ -354,34 +365,4 @@ int hold_take(struct target *target, bool exclusive, int *ret_twin) {
         *ret_twin = twin;
     }
     return r;
-}
-
-void hold_drop(int twin) {
-    if (twin >= 0) {
-        hidden_close(twin);
-    }
-}
-
-int hold_keep(struct target *target, int twin, int *ret_kept) {
-    table_word word = table_get(twin);
-    struct sidecar_id id;
-    *ret_kept = -1;
-    if (!table_id(twin, word, &id) ||
-        (hidden_find_marked(id, TABLE_KEPT) >= 0 && !start_config.observe)) {
-        return 0; /* none was taken, or it is kept already */
-    }
-    int kept = hidden_make(twin, MODE_EXCLUSIVE, id);
-    if (kept < 0) {
-        return failure_decide(target, kept);
-    }
-    *ret_kept = kept;
-    return 0;
-}
-
-void hold_kept(int kept, bool succeeded) {
-    if (kept >= 0 && succeeded) {
-        hidden_mark(kept, TABLE_KEPT);
-    } else {
-        hold_drop(kept);
-    }
 }

@@ -23,8 +23,9 @@ static void put_rule(struct text *line, const struct rule *rule) {
 static void say_opened(const struct target *target, bool exclusive) {
     TEXT(line, 900);
     text_put_visible(&line, target->where.path);
-    text_put(&line, exclusive ? " would be locked against all others ("
-                              : " would be locked against writers (");
+    text_put(&line, exclusive ? " would be locked against all others"
+                              : " would be locked against writers");
+    text_put(&line, target->rule->options->kind == KIND_SOFT ? ", by a soft lock (" : " (");
     put_rule(&line, target->rule);
     text_put(&line, ")");
     say_observed(&line);

@@ -187,7 +187,8 @@ static int try_to_lock(const struct opening *opening, bool *ret_plain) {
         int exclusive = rule ? kind_of_lock(rule->options, opening->flags) : -1;
         if (exclusive < 0) {
             *ret_plain = true;
-        } else if (rule->options->hold == HOLD_OPEN && !rule->options->lockdir) {
+        } else if (rule->options->hold == HOLD_OPEN && !rule->options->lockdir &&
+                   rule->options->kind == KIND_FLOCK) {
             r = quick_open(opening, room, rule, exclusive);
         }
     }

@@ -7,6 +7,8 @@
 #include "shim/belongs.h"
 #include "shim/hidden.h"
 #include "shim/record.h"
+#include "shim/reference.h"
+#include "shim/soft.h"
 
 #define CHUNK 512
 
@@ -91,11 +93,55 @@ static void tie(int twin, int fd) {
     }
 }
 
+/* What descriptors there are of a soft lock's file. */
+struct references {
+    int anchor;
+    struct sidecar_id id;
+    bool any;
+};
+
+static bool refer(int fd, void *data) {
+    struct references *references = data;
+    if (fd == references->anchor || serves_already(fd) ||
+        belongs(references->anchor, fd) == BELONGS_NOT) {
+        return true;
+    }
+    int twin = hidden_make(references->anchor, MODE_EXCLUSIVE, references->id);
+    references->any = true; /* without a number it lasts to the end of the process */
+    if (twin >= 0) {
+        reference_set(fd, twin, true);
+    }
+    return true;
+}
+
+/* The anchor of a soft lock (soft.h): of our own, or of a parent that has lent us its
+ * memory (vfork). */
+static void look_at_soft(int fd, enum rule_inherit inherit, const struct sys_stat *stat) {
+    struct references references = {.anchor = fd, .id = sidecar_id_of(stat)};
+    table_word before;
+    if (!hidden_is_own_soft(fd) ||
+        !table_put(fd, TABLE_HIDDEN, MODE_NOTHING, TABLE_ANCHOR, references.id, &before)) {
+        (void)sys_close(fd);
+        return;
+    }
+    soft_start();
+    if (inherit != INHERIT_NONE) {
+        each_open(0, inherit == INHERIT_ALL ? 1 << 16 : HIDDEN_STDIO, refer, &references);
+    }
+    soft_picked_up(fd, references.any);
+}
+
 static bool look_at(int fd, void *data) {
     bool *any = data;
     enum rule_inherit inherit;
     struct sys_stat stat;
     record_use();
+    if (!serves_already(fd) && hidden_is_soft(fd, &inherit) && sys_fstat(fd, &stat) == 0 &&
+        S_ISREG(stat.mode)) {
+        look_at_soft(fd, inherit, &stat);
+        *any = true;
+        return true;
+    }
     if (serves_already(fd) || !hidden_is_marked(fd, &inherit) || sys_fstat(fd, &stat) < 0 ||
         !S_ISREG(stat.mode)) {
         return true; /* not ours: marks of leases and the like are the program's */

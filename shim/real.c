@@ -80,6 +80,12 @@ static int raw_ioctl(int fd, IOCTL_REQUEST request, ...) {
     return as_libc((int)SYS_CALL(SYS_ioctl, fd, request, argument, 0, 0, 0));
 }
 
+static void raw_exit(int status) {
+    for (;;) {
+        (void)SYS_CALL(SYS_exit_group, status, 0, 0, 0, 0, 0);
+    }
+}
+
 static pid_t raw_fork(void) {
     return as_libc((int)SYS_CALL(SYS_clone, SIGCHLD, 0, 0, 0, 0, 0));
 }
@@ -227,6 +233,8 @@ struct real real = {
     .dup3 = raw_dup3,
     .fcntl = raw_fcntl,
     .ioctl = raw_ioctl,
+    ._exit = raw_exit,
+    ._Exit = raw_exit,
     ._Fork = raw_fork,
     .clone = no_clone,
     .flock = raw_flock,
@@ -301,7 +309,6 @@ void real_find(void) {
     int saved = errno;
 #define WRAP(result, name, parameters) real_look_up((void *)&real.name, #name);
 #include "shim/symbols.def"
-    real_look_up((void *)&real.fdopen, "fdopen");
     syscall_found();
     const void *libc = object_of(dlsym(RTLD_NEXT, "gnu_get_libc_version"));
     if (!libc) { /* musl, where libc and the loader are one object */

@@ -20,7 +20,6 @@
 struct real {
 #define WRAP(result, name, parameters) result(*name) parameters;
 #include "shim/symbols.def"
-    FILE *(*fdopen)(int fd, const char *mode);
     /* Whether open is libc's own, so that a raw openat2 may stand for it. */
     bool open_is_libc;
 };

@@ -10,6 +10,7 @@
 #include "shim/pickup.h"
 #include "shim/real.h"
 #include "shim/say.h"
+#include "shim/soft.h"
 
 #define EXIT_FAULT 125 /* as env(1) and timeout(1) for failures of their own */
 
@@ -20,9 +21,10 @@ __attribute__((visibility("default"))) const char autolock_version[] = AUTOLOCK_
 _Atomic int start_state = START_NOT_YET;
 struct config start_config;
 
-static bool some_rule_locks(void) {
+static bool some_rule_locks(enum rule_kind kind) {
     for (size_t i = 0; i < start_config.rules.count; i++) {
-        if (!start_config.rules.rules[i].exclude) {
+        const struct rule *rule = &start_config.rules.rules[i];
+        if (!rule->exclude && rule->options->kind == kind) {
             return true;
         }
     }
@@ -40,9 +42,16 @@ static bool load(int faults) {
         return false;
     }
     if (start_config.strict && start_config.faults + faults > 0) {
-        _exit(EXIT_FAULT);
+        real._exit(EXIT_FAULT);
     }
-    return !start_config.off && some_rule_locks();
+    if (start_config.off) {
+        return false;
+    }
+    bool soft = some_rule_locks(KIND_SOFT);
+    if (soft) {
+        soft_start();
+    }
+    return soft || some_rule_locks(KIND_FLOCK);
 }
 
 /* Whether all that we depend on is initialised. */

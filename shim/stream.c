@@ -8,10 +8,12 @@
 #include <stdbool.h>
 #include <string.h>
 
+#include "shim/flushing.h"
 #include "shim/opening.h"
 #include "shim/real.h"
 #include "shim/reference.h"
 #include "shim/say.h"
+#include "shim/soft.h"
 #include "shim/start.h"
 #include "shim/wrap.h"
 
@@ -89,6 +91,14 @@ static int number_of(FILE *stream) {
     return fd;
 }
 
+/* It may have to be flushed at exit. */
+static FILE *opened(FILE *stream) {
+    if (soft_is_used()) {
+        flushing_remember(stream);
+    }
+    return stream;
+}
+
 static FILE *stream_of(int fd, int flags) {
     int r = seek_as_fopen(fd, flags);
     FILE *stream = r < 0 ? NULL : real.fdopen(fd, fdopen_mode(flags));
@@ -99,15 +109,25 @@ static FILE *stream_of(int fd, int flags) {
         reference_drop(fd, word);
         errno = saved;
     }
-    return stream;
+    return opened(stream);
 }
+
+FILE *wrap_fdopen(int fd, const char *mode) {
+    return opened(REAL(fdopen)(fd, mode));
+}
+
+#ifdef __GLIBC__
+FILE *wrap__IO_fdopen(int fd, const char *mode) {
+    return opened(REAL(_IO_fdopen)(fd, mode));
+}
+#endif
 
 typedef FILE *real_fopen(const char *path, const char *mode);
 
 static FILE *fopen_plain(const char *path, const char *mode, real_fopen *call) {
     FILE *stream = call(path, mode);
     opening_plain(number_of(stream));
-    return stream;
+    return opened(stream);
 }
 
 static FILE *fail_with(int error) {
@@ -122,7 +142,7 @@ static FILE *fopen_locked(struct opening *opening, const char *mode, real_fopen 
         int saved = errno;
         opening_bind(opening, number_of(stream));
         errno = saved;
-        return stream;
+        return opened(stream);
     }
     int fd = opening_finish(opening);
     if (fd == OPENING_LOOK) {
@@ -246,6 +266,9 @@ FILE *wrap_freopen64(const char *path, const char *mode, FILE *stream) {
 
 static int fclose_any(FILE *stream, int (*call)(FILE *stream)) {
     int fd = number_of(stream);
+    if (soft_is_used()) {
+        flushing_forget(stream);
+    }
     table_word word = fd >= 0 ? table_get(fd) : 0;
     if (table_kind(word) == TABLE_NONE) {
         return call(stream);

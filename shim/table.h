@@ -11,7 +11,7 @@
  *   TABLE_HIDDEN  a descriptor of ours; `other` is the program's descriptor that
  *                 it serves (table_serves), or says whose it is otherwise: a
  *                 thread's that is in the middle of something (table_transit),
- *                 or nobody's (TABLE_KEPT, TABLE_MAPPED)
+ *                 or nobody's (TABLE_KEPT, TABLE_MAPPED, TABLE_ANCHOR)
  *   TABLE_PROGRAM a sidecar that the program has locked itself, by flock or else
  *                 (MODE_RECORDS) by fcntl
  *
@@ -61,6 +61,7 @@ enum table_mode {
 #define TABLE_KEPT 0x7ffffffe   /* kept to the end of the process (hold=process) */
 #define TABLE_MAPPED 0x7ffffffd /* serves mappings of the file (mapping.h) */
 #define TABLE_LEFT 0x7ffffffc   /* not closed yet, for the record locks' sake (record.h) */
+#define TABLE_ANCHOR 0x7ffffffb /* keeps a soft lock's marker through exec (soft.h) */
 #define TABLE_TRANSIT 0x40000000
 
 /* kind:2 mode:3 other:31 generation:28 */
@@ -109,7 +110,7 @@ static inline int table_transit_level(table_word word) {
 }
 static inline bool table_is_transit(table_word word) {
     int other = table_other(word);
-    return table_kind(word) == TABLE_HIDDEN && other >= TABLE_TRANSIT && other < TABLE_LEFT;
+    return table_kind(word) == TABLE_HIDDEN && other >= TABLE_TRANSIT && other < TABLE_ANCHOR;
 }
 
 /* The word of a descriptor; one of kind TABLE_NONE when there is none. */

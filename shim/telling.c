@@ -1,6 +1,7 @@
 #include "shim/telling.h"
 
 #include <errno.h>
+#include <stddef.h>
 
 #include "lib/clock.h"
 #include "shim/procfs.h"
@@ -85,14 +86,33 @@ static void put_beginning(struct text *line, const struct telling *telling,
     text_put(line, ": ");
 }
 
-void telling_look(struct telling *telling, const struct target *target,
-                  const struct lock_key *key) {
-    pid_t holder = find_holder(key);
+/* Of another host, or of somebody who does not say who he is. */
+static void put_unknown_owner(struct text *line, const struct target *target,
+                              const struct soft_owner *owner) {
+    if (owner->pid > 0) {
+        text_put(line, "locked by pid ");
+        text_put_number(line, (uint64_t)owner->pid, 10);
+        text_put(line, " on the host ");
+        text_put_visible(line, owner->host);
+    } else {
+        text_put(line, "locked by a program that does not say which");
+    }
+    text_put(line, "; should that be gone for good, remove ");
+    text_put_visible(line, target->sidecar);
+}
+
+/* owner: where it is a soft lock. */
+static void look(struct telling *telling, const struct target *target, pid_t holder,
+                 const struct soft_owner *owner) {
     uint64_t now = clock_now();
     if (!telling->said || now >= telling->repeat_at || holder != telling->holder) {
-        TEXT(line, 900);
+        TEXT(line, 1000);
         put_beginning(&line, telling, target);
-        put_holder(&line, holder);
+        if (owner && owner->state != SOFT_ALIVE) {
+            put_unknown_owner(&line, target, owner);
+        } else {
+            put_holder(&line, holder);
+        }
         say(&line);
         telling->said = true;
         telling->holder = holder;
@@ -101,6 +121,16 @@ void telling_look(struct telling *telling, const struct target *target,
         telling->interval = at_most(2 * telling->interval, telling->repeat);
     }
     telling->at = at_most(now + telling->interval, telling->repeat_at);
+}
+
+void telling_look(struct telling *telling, const struct target *target,
+                  const struct lock_key *key) {
+    look(telling, target, find_holder(key), NULL);
+}
+
+void telling_look_soft(struct telling *telling, const struct target *target,
+                       const struct soft_owner *owner) {
+    look(telling, target, owner->pid, owner);
 }
 
 void telling_turn(const struct target *target, uint64_t start) {

@@ -11,6 +11,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "lib/soft_text.h"
 #include "shim/proclocks.h"
 #include "shim/target.h"
 
@@ -23,6 +24,9 @@ struct telling {
 
 void telling_begin(struct telling *telling, uint64_t warn_after);
 void telling_look(struct telling *telling, const struct target *target, const struct lock_key *key);
+/* The same for a soft lock, whose marker says whose it is, or does not. */
+void telling_look_soft(struct telling *telling, const struct target *target,
+                       const struct soft_owner *owner);
 /* A reader that stands back for a writer does so past warn-after; `start`: since
  * when. */
 void telling_turn(const struct target *target, uint64_t start);

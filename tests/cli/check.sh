@@ -77,6 +77,34 @@ line locked 'no: the sidecar is not a regular file'
 expect 'no warning where there is no need' 0 '*' "$autolock" check a.csv
 case $output in *warning*) not_ok 'no warning' "$output" ;; *) ok '    none' ;; esac
 
+# --- soft locks, which are there as long as they are held ---
+
+export AUTOLOCK_PATTERNS=$'*.csv kind=soft\n*.dat kind=soft readers=none\n!keep.csv'
+expect 'a soft lock that nobody has' 0 '*' "$autolock" check a.csv
+line locked 'yes, by a soft lock; readers exclude one another too'
+line sidecar "$work/a.csv.lock (not there: nobody has it)"
+expect 'a soft lock, and readers that go free' 0 '*' "$autolock" check b.dat
+line locked 'yes, by a soft lock; readers are not locked'
+printf '%d\n%s\n' $$ "$(uname -n)" >a.csv.lock
+expect 'a soft lock that somebody has' 0 '*' "$autolock" check a.csv
+line sidecar "$work/a.csv.lock (held by pid $$)"
+printf '%d\n%s\n123\n' $$ "$(uname -n)" >a.csv.lock
+expect 'a stale one' 0 '*' "$autolock" check a.csv
+line sidecar "$work/a.csv.lock (stale: pid $$ has ended)"
+printf '17\nelsewhere.example\n' >a.csv.lock
+expect 'one of another host' 0 '*' "$autolock" check a.csv
+line sidecar "$work/a.csv.lock (held by pid 17 on the host elsewhere.example)"
+: >a.csv.lock
+expect 'one that says nothing' 0 '*' "$autolock" check a.csv
+line sidecar "$work/a.csv.lock (held; it does not say by whom)"
+rm a.csv.lock && mkdir a.csv.lock
+expect 'a directory in its place' 1 '*warning*' "$autolock" check a.csv
+line locked 'no: the sidecar is a directory'
+rmdir a.csv.lock
+expect 'a soft lock is not shared' 125 '*write readers=exclusive or readers=none*' \
+    env AUTOLOCK_PATTERNS='*.csv kind=soft readers=shared' "$autolock" check a.csv
+export AUTOLOCK_PATTERNS=$'*.csv\n*.dat readers=none\n!keep.csv'
+
 # --- rules and the command line ---
 
 expect 'a faulty rule, and the others apply' 125 "AUTOLOCK_PATTERNS:2: *: 'nonsense=1'*yes;*" \

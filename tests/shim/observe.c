@@ -55,6 +55,15 @@ Test(observe, nothing_is_locked_and_no_sidecar_made) {
     cr_expect_eq(lock_state("a.csv"), NO_SIDECAR);
 }
 
+Test(observe, a_soft_lock_is_told_as_one) {
+    struct puppet *puppet =
+        puppet_start("*.csv kind=soft", "AUTOLOCK=observe", "AUTOLOCK_LOG=log", NULL);
+    cr_expect_eq(puppet_call(puppet, "open a.csv 0"), 3);
+    cr_expect_eq(lock_state("a.csv"), NO_SIDECAR);
+    TOLD(puppet->pid, "/a.csv would be locked against all others, by a soft lock", "");
+    (void)puppet_end(puppet);
+}
+
 Test(observe, who_would_have_waited_for_whom) {
     char opener[64];
     struct puppet *one = start(), *two = start();

@@ -4,7 +4,7 @@
 # The shim exports what its table names and nothing else, without versions;
 # our own code calls none of the functions that are wrapped (it would meet its
 # own wrapper); and of libc it needs only what is listed here: no malloc, no
-# stdio but fileno, nothing that takes locks on the way of an open.
+# stdio but fileno (and, at exit, fflush), nothing that takes locks on the way of an open.
 set -u
 export LC_ALL=C
 compiler=$1 library=$2 table=$3
@@ -32,8 +32,10 @@ own=$(comm -12 <(printf '%s\n' "$named") <(printf '%s\n' "$undefined"))
 [ -z "$own" ] || fail "our own code calls what is wrapped: $own"
 
 # What pthread_cleanup_push needs: __pthread_*, __sigsetjmp.
+# What the end of a process with soft locks needs (soft_exit.c, flushing.c): __cxa_*,
+# fflush and kin, std(out|err).
 # bcmp: what clang makes of a memcmp whose sign nobody asks for.
-allowed='^(_GLOBAL_OFFSET_TABLE_|__asan.*|__ubsan.*|__errno_location|__libc_single_threaded|__environ|environ|__libc_current_sigrt(min|max)|__register_atfork|__pthread_(un)?register_cancel|__pthread_unwind_next|__sigsetjmp|pthread_(atfork|setcancelstate|setcanceltype|testcancel)|__dso_handle|_exit|bcmp|dl_iterate_phdr|dlsym|fileno|getauxval|mem(chr|cmp|cpy|move|rchr|set)|sigaltstack|sigfillset|str(chr|cmp|len|ncmp|nlen|rchr|spn|cspn|str)|__isoc23_strtou?l|strtou?l|__stack_chk_fail)$'
+allowed='^(_GLOBAL_OFFSET_TABLE_|__asan.*|__ubsan.*|__errno_location|__libc_single_threaded|__environ|environ|__libc_current_sigrt(min|max)|__register_atfork|__pthread_(un)?register_cancel|__pthread_unwind_next|__sigsetjmp|pthread_(atfork|setcancelstate|setcanceltype|testcancel)|__dso_handle|__cxa_atexit|(__cxa_)?at_quick_exit|__fpending|fflush|ftrylockfile|funlockfile|std(out|err)|bcmp|dl_iterate_phdr|dlsym|fileno|getauxval|mem(chr|cmp|cpy|move|rchr|set)|sigaltstack|sigfillset|str(chr|cmp|len|ncmp|nlen|rchr|spn|cspn|str)|__isoc23_strtou?l|strtou?l|__stack_chk_fail)$'
 defined=$(nm --defined-only "$@" | awk '{print $3}' | sort -u)
 foreign=$(comm -23 <(printf '%s\n' "$undefined") <(printf '%s\n' "$defined") | grep -v -E "$allowed")
 [ -z "$foreign" ] || fail "needs more of libc than it may: $foreign"

@@ -341,7 +341,8 @@ static const struct command *find(const char *name) {
         }
     }
     const struct command *const more[] = {file_commands, process_commands, wait_commands,
-                                          way_commands,  thread_commands,  confined_commands};
+                                          way_commands,  thread_commands,  confined_commands,
+                                          end_commands};
     for (size_t i = 0; i < sizeof(more) / sizeof(more[0]); i++) {
         for (const struct command *command = more[i]; command->name; command++) {
             if (strcmp(name, command->name) == 0) {

@@ -25,14 +25,15 @@ extern const char *program;
 /* The stream that was opened with this descriptor; 0: the newest. */
 FILE *stream_at(long fd);
 
-/* puppet_files.c, puppet_process.c, puppet_waits.c, puppet_ways.c, puppet_confined.c;
- * each ends with a name of NULL. */
+/* puppet_files.c, puppet_process.c, puppet_waits.c, puppet_ways.c, puppet_confined.c,
+ * puppet_ends.c; each ends with a name of NULL. */
 extern const struct command file_commands[];
 extern const struct command process_commands[];
 extern const struct command wait_commands[];
 extern const struct command way_commands[];
 extern const struct command thread_commands[];
 extern const struct command confined_commands[];
+extern const struct command end_commands[];
 
 /* What a program that the puppet has spawned does (puppet_ways.c). */
 int be_spawned(char **arguments);

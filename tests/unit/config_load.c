@@ -118,7 +118,7 @@ Test(config_load, faulty_rules_are_reported_and_the_others_apply) {
     put("c", "*.csv\n[x\n*.tsv foo=1\n*.txt\n");
     LOAD(at("AUTOLOCK_CONFIG=", "c"), "AUTOLOCK_STRICT=1");
     expect_report(2, "c:2: [x: unclosed bracket; write \\[ for the character itself\n"
-                     "c:3: foo=1: unknown option; known are timeout, warn-after, readers, hold, "
+                     "c:3: foo=1: unknown option; known are kind, timeout, warn-after, readers, hold, "
                      "on-timeout, on-error, nested, inherit, lockdir\n");
     expect("/a.csv", "c:1:*.csv");
     expect("/a.txt", "c:4:*.txt");

@@ -111,13 +111,20 @@ Test(config_rules, a_fault_names_place_word_and_remedy) {
         const char *text, *report;
     } cases[] = {
         {"*.csv\n\n*.tsv retires=3\n",
-         "t:3: retires=3: unknown option; known are timeout, warn-after, readers, hold, "
+         "t:3: retires=3: unknown option; known are kind, timeout, warn-after, readers, hold, "
          "on-timeout, on-error, nested, inherit, lockdir\n"},
         {"*.csv timeout=5\n*.tsv timeout=soon",
          "t:2: timeout=soon: bad duration; write 500ms, 10s, 2m, 1h or infinity\n"},
         {"* timeout=99999999999999999999h", "t:1: timeout=99999999999999999999h: duration too "
                                             "long; write infinity\n"},
         {"* readers=all", "t:1: readers=all: bad value; known are shared, exclusive, none\n"},
+        {"* kind=hard", "t:1: kind=hard: bad value; known are flock, soft\n"},
+        {"* kind=soft readers=shared hold=open",
+         "t:1: readers=shared: a soft lock cannot be shared; write readers=exclusive or "
+         "readers=none\n"},
+        {"* readers=shared kind=soft",
+         "t:1: kind=soft: a soft lock cannot be shared; write readers=exclusive or "
+         "readers=none\n"},
         {"* hold=", "t:1: hold=: bad value; known are open, process\n"},
         {"* lockdir=locks", "t:1: lockdir=locks: not a directory's whole path; write "
                             "lockdir=/run/lock/ledger\n"},
@@ -171,13 +178,15 @@ Test(config_rules, options_have_defaults_and_can_all_be_set) {
     struct fixture *f =
         make("a\nb timeout=1.5s warn-after=250ms readers=exclusive hold=process "
              "on-timeout=open on-error=open nested=wait inherit=all\n"
-             "c readers=none nested=fail inherit=none timeout=infinity warn-after=0\n",
+             "c readers=none nested=fail inherit=none timeout=infinity warn-after=0\n"
+             "d kind=soft\ne readers=none kind=soft\nf kind=flock readers=shared\n"
+             "g readers=exclusive\nh kind=soft\n",
              RULES_FILE);
     cr_assert(f->faults == 0, "%s", f->report);
     const struct rule_options *o = f->set.rules[0].options;
     cr_expect(o->timeout == RULE_FOREVER && o->warn_after == 10 * SECOND);
     cr_expect(o->readers == READERS_SHARED && o->hold == HOLD_OPEN && o->nested == NESTED_PASS);
-    cr_expect(o->inherit == INHERIT_STDIO);
+    cr_expect(o->inherit == INHERIT_STDIO && o->kind == KIND_FLOCK);
     cr_expect(o->on_timeout == FAILURE_FAIL && o->on_error == FAILURE_FAIL);
     o = f->set.rules[1].options;
     cr_expect(o->timeout == 1500000 && o->warn_after == 250000);
@@ -188,6 +197,14 @@ Test(config_rules, options_have_defaults_and_can_all_be_set) {
     cr_expect(o->readers == READERS_NONE && o->nested == NESTED_FAIL);
     cr_expect(o->inherit == INHERIT_NONE);
     cr_expect(o->timeout == RULE_FOREVER && o->warn_after == 0);
+    o = f->set.rules[3].options;
+    cr_expect(o->kind == KIND_SOFT && o->readers == READERS_EXCLUSIVE);
+    o = f->set.rules[4].options;
+    cr_expect(o->kind == KIND_SOFT && o->readers == READERS_NONE);
+    o = f->set.rules[5].options;
+    cr_expect(o->kind == KIND_FLOCK && o->readers == READERS_SHARED);
+    cr_expect(f->set.rules[6].options->kind == KIND_FLOCK);
+    cr_expect(f->set.rules[7].options->kind == KIND_SOFT);
     done(f);
 }
 

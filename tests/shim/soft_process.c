@@ -1,0 +1,379 @@
+/* kind=soft: a hold is one process's, and ends with it (contract H10, W2). */
+#include <criterion/criterion.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "tests/support/harness.h"
+#include "tests/support/marker.h"
+
+#define RULES "*.csv kind=soft warn-after=50ms"
+
+static struct puppet *puppet;
+
+static void start(const char *rules) {
+    puppet = puppet_start(rules, "AUTOLOCK_LOG=log", NULL);
+    cr_assert_eq(puppet_call(puppet, "open a.csv 2"), 3);
+    cr_assert(is_there("a.csv.lock"));
+}
+
+static void begin(void) {
+    scenario_begin();
+    put_file("a.csv", "1\n");
+    put_file("b.csv", "2\n");
+    start(RULES);
+}
+
+static void end(void) {
+    if (puppet) {
+        cr_expect_eq(puppet_end(puppet), 0);
+    }
+    cr_expect_not(is_there("a.csv.lock"), "still locked after the end");
+    scenario_end();
+}
+
+TestSuite(soft_process, .init = begin, .fini = end, .timeout = 120);
+
+#define CALL(expected, ...)                                                                        \
+    cr_expect_eq(puppet_call(puppet, __VA_ARGS__), expected, "%s: %ld, errno %d", #__VA_ARGS__,    \
+                 puppet->result, puppet->error)
+#define HELD cr_expect(is_there("a.csv.lock"), "not locked")
+#define GONE                                                                                       \
+    cr_expect_not(is_there("a.csv.lock"), "still locked");                                         \
+    cr_expect_eq(puppet_call(puppet, "list_above"), 0, "left open: %s", puppet->text)
+
+/* However the child came to be, and whatever it does. */
+Test(soft_process, a_child_releases_nothing) {
+    static const char *const children[][2] = {
+        {"fork 3", "end_child"},    {"kin 3", "end_kin"},    {"_Fork 3", "end_kin"},
+        {"raw_fork 3", "end_kin"},  {"fork", "end_child"},   {"child_ends exit", NULL},
+        {"child_ends _exit", NULL}, {"vfork_close 3", NULL}, {"clone_call 0 close 3", NULL},
+        {"syscall_clone 3", NULL},
+    };
+    for (size_t i = 0; i < sizeof(children) / sizeof(children[0]); i++) {
+        cr_expect_geq(puppet_call(puppet, "%s", children[i][0]), 0, "%s", children[i][0]);
+        HELD;
+        if (children[i][1]) {
+            CALL(0, "%s", children[i][1]);
+            HELD;
+        }
+    }
+    (void)puppet_call(puppet, "child_ends abort");
+    HELD;
+    CALL(0, "close 3");
+    GONE;
+}
+
+Test(soft_process, a_child_holds_nothing) {
+    static const char *const children[][2] = {
+        {"fork", "end_child"}, {"kin", "end_kin"}, {"_Fork", "end_kin"}, {"raw_fork", "end_kin"}};
+    for (size_t i = 0; i < sizeof(children) / sizeof(children[0]); i++) {
+        cr_assert_gt(puppet_call(puppet, "%s", children[i][0]), 0);
+        CALL(0, "close 3");
+        cr_expect_not(is_there("a.csv.lock"), "%s", children[i][0]);
+        CALL(3, "open a.csv 2"); /* nor is it in the way */
+        HELD;
+        CALL(0, "%s", children[i][1]);
+        HELD;
+    }
+    CALL(0, "close 3");
+    GONE;
+}
+
+/* W2: its parent has it, and waits for it. */
+Test(soft_process, a_child_that_is_waited_for_passes) {
+    CALL(0, "child_opens a.csv 2");
+    HELD;
+    CALL(0, "child_opens b.csv 2");
+    cr_expect_not(is_there("b.csv.lock"));
+    CALL(0, "vfork_open a.csv 2");
+    HELD;
+    CALL(0, "vfork_open b.csv 2");
+    cr_expect_not(is_there("b.csv.lock"));
+    CALL(0, "vfork_busy b.csv");
+    cr_expect_not(is_there("b.csv.lock"));
+    CALL(4, "open b.csv 2");
+    cr_expect(is_there("b.csv.lock"));
+    CALL(0, "close 4");
+    cr_expect_not(is_there("b.csv.lock"));
+    CALL(0, "close 3");
+    GONE;
+}
+
+Test(soft_process, nested_fail_and_wait) {
+    CALL(0, "close 3");
+    (void)puppet_end(puppet);
+    start("*.csv kind=soft nested=fail");
+    CALL(256, "child_opens a.csv 2");
+    cr_expect(strstr(file_content("log"), "nested=fail"), "%s", file_content("log"));
+    CALL(0, "close 3");
+    (void)puppet_end(puppet);
+    start("*.csv kind=soft nested=wait timeout=300ms");
+    CALL(256, "child_opens a.csv 2");
+    cr_expect(strstr(file_content("log"), "timeout after"), "%s", file_content("log"));
+    CALL(0, "close 3");
+    GONE;
+}
+
+/* Exec keeps the process, and what there is of the file on 0, 1 and 2. */
+Test(soft_process, exec_keeps_it_on_stdio) {
+    for (int fd = 0; fd <= 2; fd++) {
+        CALL(fd, "dup2 3 %d", fd);
+        CALL(0, "close 3");
+        puppet_tell(puppet, "exec");
+        CALL(fd, "dup2 %d %d", fd, fd);
+        HELD;
+        CALL(0, "close_loop 3 1100");
+        HELD;
+        CALL(3, "fcntl %d 0 3", fd);
+        CALL(0, "close %d", fd);
+        HELD;
+    }
+    CALL(0, "close 3");
+    GONE;
+}
+
+Test(soft_process, exec_keeps_each_of_the_three) {
+    CALL(1, "dup2 3 1");
+    CALL(2, "dup2 3 2");
+    CALL(4, "open b.csv 2");
+    CALL(0, "dup2 4 0");
+    CALL(0, "close 4");
+    CALL(0, "close 3");
+    puppet_tell(puppet, "exec");
+    CALL(0, "close 1");
+    HELD;
+    cr_expect(is_there("b.csv.lock"));
+    CALL(0, "close 0");
+    cr_expect_not(is_there("b.csv.lock"));
+    HELD;
+    CALL(0, "open a.csv 2");
+    CALL(0, "close 2");
+    HELD;
+    CALL(0, "close 0");
+    GONE;
+}
+
+Test(soft_process, exec_ends_what_leaks_above_and_what_is_closed) {
+    puppet_tell(puppet, "exec");
+    CALL(3, "dup2 3 3");
+    GONE;
+    CALL(0, "close 3");
+    CALL(3, "open a.csv %d", O_RDWR | O_CLOEXEC);
+    HELD;
+    puppet_tell(puppet, "exec");
+    CALL(-1, "dup2 3 3");
+    GONE;
+    CALL(3, "open a.csv 2");
+    CALL(1, "dup3 3 1 %d", O_CLOEXEC);
+    puppet_tell(puppet, "exec");
+    CALL(3, "dup2 3 3");
+    GONE;
+}
+
+Test(soft_process, inherit_all_and_none) {
+    (void)puppet_end(puppet);
+    start("*.csv kind=soft inherit=all");
+    puppet_tell(puppet, "exec");
+    CALL(3, "dup2 3 3");
+    HELD;
+    CALL(0, "close 3");
+    GONE;
+    (void)puppet_end(puppet);
+    start("*.csv kind=soft inherit=none");
+    CALL(1, "dup2 3 1");
+    puppet_tell(puppet, "exec");
+    CALL(1, "dup2 1 1");
+    GONE;
+}
+
+/* Nothing is needed of the environment. */
+Test(soft_process, exec_with_another_environment) {
+    static const char *environments[] = {"", "AUTOLOCK_PATTERNS=", "AUTOLOCK_PATTERNS=*.txt",
+                                         "AUTOLOCK=off"};
+    for (size_t i = 0; i < sizeof(environments) / sizeof(environments[0]); i++) {
+        CALL(1, "dup2 3 1");
+        CALL(0, "close 3");
+        puppet_tell(puppet, "exec_env %s", environments[i]);
+        CALL(1, "dup2 1 1");
+        HELD;
+        cr_assert_gt(puppet_call(puppet, "fork"), 0);
+        CALL(0, "end_child");
+        HELD;
+        CALL(0, "close 1");
+        GONE;
+        CALL(1, "open /dev/null 1");
+        puppet_tell(puppet, "exec_env AUTOLOCK_PATTERNS=*.csv_kind=soft");
+        CALL(1, "dup2 1 1");
+        puppet_tell(puppet, "exec");
+        CALL(1, "dup2 1 1");
+        if (i + 1 < sizeof(environments) / sizeof(environments[0])) {
+            (void)puppet_end(puppet);
+            start(RULES);
+        }
+    }
+}
+
+/* Its end is not seen; then the marker is stale. */
+Test(soft_process, exec_without_the_shim) {
+    CALL(1, "dup2 3 1");
+    CALL(0, "close 3");
+    puppet_tell(puppet, "exec_bare");
+    CALL(1, "dup2 1 1");
+    HELD;
+    CALL(0, "close 1");
+    HELD;
+    (void)puppet_end(puppet);
+    HELD;
+    start(RULES);
+    CALL(0, "close 3");
+    GONE;
+}
+
+Test(soft_process, every_way_to_end_removes_it) {
+    static const char *const ways[] = {"exit 3", "_exit 3", "_Exit 3", "quick_exit 3"};
+    for (size_t i = 0; i < sizeof(ways) / sizeof(ways[0]); i++) {
+        CALL(4, "dup 3");
+        CALL(5, "open b.csv 2");
+        puppet_tell(puppet, "%s", ways[i]);
+        int status = puppet_end(puppet);
+        cr_expect(WIFEXITED(status) && WEXITSTATUS(status) == 3, "%s: %x", ways[i], status);
+        cr_expect_not(is_there("a.csv.lock"), "%s", ways[i]);
+        cr_expect_not(is_there("b.csv.lock"), "%s", ways[i]);
+        start(RULES);
+    }
+    cr_expect_eq(puppet_end(puppet), 0); /* from main */
+    puppet = NULL;
+    cr_expect_not(is_there("a.csv.lock"));
+    start("*.csv kind=soft hold=process");
+    CALL(0, "close 3");
+    HELD;
+}
+
+Test(soft_process, what_ends_it_by_force_leaves_it_stale) {
+    puppet_tell(puppet, "abort");
+    cr_expect(WIFSIGNALED(puppet_end(puppet)));
+    cr_expect(is_there("a.csv.lock"));
+    start(RULES);
+    cr_expect_eq(atol(file_content("a.csv.lock")), puppet->pid);
+    puppet_kill(puppet);
+    cr_expect(is_there("a.csv.lock"));
+    start(RULES);
+    CALL(0, "close 3");
+    GONE;
+}
+
+/* It stops in the middle of its next write to a file (SIGXFSZ): is the file locked
+ * then? */
+static void expect_held_at_write(const char *what) {
+    int status;
+    cr_assert_eq(waitpid(puppet->pid, &status, WUNTRACED), puppet->pid);
+    cr_expect(WIFSTOPPED(status), "%s: it has written nothing", what);
+    cr_expect(is_there("a.csv.lock"), "%s: not locked any more", what);
+    kill(puppet->pid, SIGCONT);
+    (void)puppet_end(puppet);
+    cr_expect_not(is_there("a.csv.lock"), "%s", what);
+}
+
+Test(soft_process, what_is_still_written_while_it_ends) {
+    static const char *const preparations[][3] = {
+        {"fdopen 3 r+", "fputs 3 buffered", "exit 0"},
+        {"fopen a.csv a", "fputs 4 buffered", "exit 0"},
+        {"fopen a.csv r+", "fputs 4 buffered", "exit 0"},
+        {"fopen /dev/null r+", "freopen 4 a.csv a", "fputs 4 buffered"},
+        {"write_at_exit 3", "dup 3", "exit 0"},
+        {"write_at_quick_exit 3", "dup 3", "quick_exit 0"},
+    };
+    for (size_t i = 0; i < sizeof(preparations) / sizeof(preparations[0]); i++) {
+        bool last_is_end = i != 3;
+        for (int j = 0; j < (last_is_end ? 2 : 3); j++) {
+            cr_expect_geq(puppet_call(puppet, "%s", preparations[i][j]), 0);
+        }
+        CALL(0, "stop_at_write");
+        puppet_tell(puppet, "%s", last_is_end ? preparations[i][2] : "exit 0");
+        expect_held_at_write(preparations[i][0]);
+        put_file("a.csv", "1\n");
+        start(RULES);
+    }
+}
+
+Test(soft_process, what_streams_had_is_in_the_file_before_the_next_one) {
+    CALL(3, "fdopen 3 r+");
+    cr_expect_geq(puppet_call(puppet, "fputs 3 buffered"), 0);
+    pid_t reader = start_shell("*.csv kind=soft", "exec cat a.csv >seen");
+    cr_expect_eq(puppet_end(puppet), 0);
+    puppet = NULL;
+    cr_expect_eq(end_shell(reader), 0);
+    cr_expect_str_eq(file_content("seen"), "buffered");
+}
+
+/* Nor what _exit(2) never writes. */
+Test(soft_process, exit_without_flush_flushes_nothing) {
+    static const char *const ways[] = {"_exit 0", "_Exit 0", "quick_exit 0"};
+    for (size_t i = 0; i < sizeof(ways) / sizeof(ways[0]); i++) {
+        CALL(3, "fdopen 3 r+");
+        cr_expect_geq(puppet_call(puppet, "fputs 3 buffered"), 0);
+        puppet_tell(puppet, "%s", ways[i]);
+        cr_expect_eq(puppet_end(puppet), 0);
+        cr_expect_str_eq(file_content("a.csv"), "1\n", "%s", ways[i]);
+        start(RULES);
+    }
+}
+
+/* Redirections of a shell: the one that has the marker waits for the command, or is
+ * the command. */
+Test(soft_process, redirections_of_shells) {
+    static const char *const shells[] = {"bash", "dash"};
+    CALL(0, "close 3");
+    for (int i = 0; i < 2; i++) {
+        char command[600];
+        put_file("a.csv", "");
+        snprintf(command, sizeof(command),
+                 "%s -c 'ls >>a.csv; test ! -e a.csv.lock || exit 2; (ls; ls) >>a.csv; "
+                 "{ ls; ls; } >>a.csv; ls | cat >>a.csv; ls >>a.csv & wait; "
+                 "exec 4>>a.csv; ls >&4; exec 4>&-; test ! -e a.csv.lock || exit 3; "
+                 "exec >>a.csv; ls; exec ls'",
+                 shells[i]);
+        cr_expect_eq(run_shell("*.csv kind=soft", command), 0, "%s", shells[i]);
+        cr_expect_not(is_there("a.csv.lock"), "%s", shells[i]);
+        int seen = 0;
+        for (const char *p = file_content("a.csv"); (p = strstr(p, "a.csv.lock")); p++) {
+            seen++;
+        }
+        /* Of "ls | cat" it is cat that has the file, whenever it opens it. */
+        cr_expect(seen == 9 || seen == 10, "%s: %d: %s", shells[i], seen, file_content("a.csv"));
+    }
+}
+
+/* A child that has our memory makes the marker for itself, and takes it through exec. */
+Test(soft_process, vfork_open_exec) {
+    long shell = 0, maker = -1;
+    CALL(0, "vfork_shell b.csv echo $$; head -n1 b.csv.lock");
+    cr_expect_not(is_there("b.csv.lock"));
+    cr_assert_eq(sscanf(file_content("b.csv"), "2 %ld %ld", &shell, &maker), 2);
+    cr_expect_eq(shell, maker);
+    HELD;
+    CALL(0, "close 3");
+    GONE;
+}
+
+/* popen's child has neither the file nor the lock. */
+Test(soft_process, children_of_popen_and_spawn) {
+    CALL(0, "popen echo begun; test -e a.csv.lock");
+    HELD;
+    CALL(1, "dup2 3 1");
+    CALL(0, "close 3");
+    HELD;
+    CALL(0, "pclose");
+    HELD;
+    CALL(0, "system test -e a.csv.lock");
+    HELD;
+    CALL(0, "close 1");
+    GONE;
+}

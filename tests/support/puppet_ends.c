@@ -1,0 +1,96 @@
+/*
+ * The puppet's ways to end, and what it does while it ends.
+ */
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "tests/support/puppet.h"
+
+static long do_exit(void) {
+    exit((int)number(1));
+}
+static long do__exit(void) {
+    _exit((int)number(1));
+}
+static long do__Exit(void) {
+    _Exit((int)number(1));
+}
+static long do_quick_exit(void) {
+    quick_exit((int)number(1));
+}
+static long do_abort(void) {
+    abort();
+}
+
+/* A handler that still has something to write: write_at_exit FD, write_at_quick_exit
+ * FD. */
+static int late;
+static void write_late(void) {
+    if (write(late, "late\n", 5) != 5) {
+        late = -1;
+    }
+}
+static long do_write_at_exit(void) {
+    late = (int)number(1);
+    return atexit(write_late);
+}
+static long do_write_at_quick_exit(void) {
+    late = (int)number(1);
+    return at_quick_exit(write_late);
+}
+
+/* A child that ends at once in this way: child_ends exit | _exit | abort. */
+static long do_child_ends(void) {
+    int status = -1;
+    pid_t pid = fork();
+    if (pid == 0) {
+        if (strcmp(words[1], "exit") == 0) {
+            exit(0);
+        } else if (strcmp(words[1], "_exit") == 0) {
+            _exit(0);
+        }
+        abort();
+    }
+    return waitpid(pid, &status, 0) == pid ? status : -1;
+}
+
+/* A child that opens PATH, whose parent waits for it: child_opens PATH FLAGS. */
+static long do_child_opens(void) {
+    int status = -1;
+    pid_t pid = fork();
+    if (pid == 0) {
+        int fd = open(words[1], (int)number(2), 0666);
+        _exit(fd < 0 || close(fd) < 0);
+    }
+    return waitpid(pid, &status, 0) == pid ? status : -1;
+}
+
+/* A vforked child that opens PATH as standard output and goes on as the shell, with a
+ * line of commands: vfork_shell PATH COMMAND... */
+static long do_vfork_shell(void) {
+    char line[4096] = "";
+    for (int i = 2; words[i]; i++) {
+        strcat(strcat(line, words[i]), " ");
+    }
+    int status = -1;
+    pid_t pid = vfork();
+    if (pid == 0) {
+        int fd = open(words[1], O_WRONLY | O_APPEND);
+        if (fd < 0 || dup2(fd, 1) != 1 || close(fd) < 0) {
+            _exit(126);
+        }
+        execl("/bin/bash", "bash", "-c", line, (char *)NULL);
+        _exit(127);
+    }
+    return waitpid(pid, &status, 0) == pid ? status : -1;
+}
+
+const struct command end_commands[] = {
+    COMMAND(exit),        COMMAND(_exit),         COMMAND(_Exit),      COMMAND(quick_exit),
+    COMMAND(abort),       COMMAND(write_at_exit), COMMAND(child_ends), COMMAND(write_at_quick_exit),
+    COMMAND(child_opens), COMMAND(vfork_shell),   {NULL, NULL},
+};
