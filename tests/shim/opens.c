@@ -371,7 +371,7 @@ static void wait_until_in_open(pid_t pid) {
     snprintf(path, sizeof(path), "/proc/%d/syscall", (int)pid);
     for (long number = -1; number != SYS_openat && number != SYS_openat2;) {
         FILE *file = fopen(path, "re");
-        cr_assert_not_null(file);
+        cr_assert(file != NULL);
         bool running = !fgets(line, sizeof(line), file) || strncmp(line, "running", 7) == 0;
         fclose(file);
         number = running ? -1 : strtol(line, NULL, 10);
