@@ -195,6 +195,22 @@ static long do_handle_by_opening(void) {
     return sigaction((int)number(1), &action, NULL);
 }
 
+/* trap_by_opening SIGNAL PATH: the handler opens the file, closes it and then stops for
+ * whoever traces us; with nobody there that ends us. How often it could not. */
+static void on_signal_trap(int unused) {
+    (void)unused;
+    open_in_handler();
+    raise(SIGTRAP);
+}
+static long do_trap_by_opening(void) {
+    struct sigaction action = {.sa_handler = on_signal_trap, .sa_flags = SA_RESTART};
+    snprintf(handler_path, sizeof(handler_path), "%s", words[2]);
+    return sigaction((int)number(1), &action, NULL);
+}
+static long do_failures(void) {
+    return failures;
+}
+
 /* storm PATH PATH2 COUNT: opens, duplicates and closes the first so often, while
  * handlers do so with the second. How often something failed. */
 static void on_storm(int unused) {
@@ -233,6 +249,8 @@ const struct command wait_commands[] = {
     COMMAND(no_pending_signals),
     COMMAND(open_on_stack),
     COMMAND(handle_by_opening),
+    COMMAND(trap_by_opening),
+    COMMAND(failures),
     COMMAND(storm),
     {NULL, NULL},
 };
