@@ -5,12 +5,15 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "tests/support/harness.h"
+#include "tests/unit/lib_moment.h"
 
 #define LONG_ENOUGH 60000 /* milliseconds, against a hang only */
 
@@ -190,6 +193,43 @@ Test(deadlock, with_a_stranger) {
     cr_expect_eq(puppet->error, EDEADLK);
     cr_expect_eq(puppet_call(puppet, "close 3"), 0);
     cr_expect_eq(end_shell(shell), 0);
+    (void)puppet_end(puppet);
+}
+
+/* Leads it on until it has begun to read /proc/locks, and from there to its next flock or
+ * to what it says instead. */
+static void lead_to_the_end_of_a_look(pid_t pid) {
+    char path[8] = "";
+    while (memcmp(path, "/proc/lo", sizeof(path)) != 0) {
+        cr_assert(moment_before(pid, SYS_openat));
+        uint64_t start = moment_peek(pid, moment_arguments[1]);
+        memcpy(path, &start, sizeof(path));
+    }
+    long number = 0;
+    while (number != SYS_flock && number != SYS_write) {
+        number = moment_next(pid);
+        cr_assert_geq(number, 0);
+    }
+}
+
+/* One look is not enough: what it saw, piece by piece, may be over. */
+Test(deadlock, a_circle_that_is_over_at_the_second_look) {
+    cr_assert_eq(mkfifo("now", 0600), 0);
+    struct puppet *puppet = start();
+    cr_assert_eq(puppet_call(puppet, "open a.csv 2"), 3);
+    pid_t shell = start_shell(NULL, "exec 9>b.csv.lock; flock 9; echo $$ >now; exec flock "
+                                    "a.csv.lock true");
+    const pid_t other = atoi(file_content("now"));
+    wait_until_queued(other);
+    puppet_tell(puppet, "open b.csv 2");
+    wait_until_queued(puppet->pid);
+    moment_join(puppet->pid);
+    lead_to_the_end_of_a_look(puppet->pid);
+    cr_assert_eq(kill(other, SIGKILL), 0);
+    (void)end_shell(shell);
+    moment_leave(puppet->pid);
+    cr_expect_eq(puppet_result(puppet), 4, "a false alarm: %s", file_content("log"));
+    cr_expect_str_eq(file_content("log"), "");
     (void)puppet_end(puppet);
 }
 

@@ -60,6 +60,42 @@ Test(flocks, unlocking_the_sidecar_leaves_the_hold_of_the_file) {
     (void)puppet_end(puppet);
 }
 
+/* The program need not wait for itself, not even for a moment. */
+Test(flocks, its_own_lock_is_no_reason_to_wait) {
+    static const char *const rules[] = {"*.csv timeout=0", "*.csv nested=wait",
+                                        "*.csv timeout=0 readers=exclusive"};
+    put_file("a.csv", "1\n");
+    for (size_t i = 0; i < sizeof(rules) / sizeof(rules[0]); i++) {
+        struct puppet *puppet = puppet_start(rules[i], NULL);
+        SAYS(3, "open a.csv.lock 66");
+        SAYS(0, "flock 3 2");
+        SAYS(4, "open a.csv 2");
+        SAYS(5, "open a.csv 0");
+        SAYS(0, "close 3");
+        cr_expect_eq(lock_state("a.csv"), EXCLUSIVE, "%s", rules[i]);
+        SAYS(0, "close 4");
+        SAYS(0, "close 5");
+        cr_expect_eq(lock_state("a.csv"), FREE, "%s", rules[i]);
+        (void)puppet_end(puppet);
+    }
+}
+
+/* But what it may only read, it may not write by: somebody else has it as well. */
+Test(flocks, its_own_shared_lock_is_one_for_reading_only) {
+    put_file("a.csv", "1\n");
+    struct stranger stranger = stranger_locks("a.csv", LOCK_SH);
+    struct puppet *puppet = puppet_start("*.csv timeout=0", "AUTOLOCK_LOG=log", NULL);
+    SAYS(3, "open a.csv.lock 2");
+    SAYS(0, "flock 3 1");
+    SAYS(-1, "open a.csv 2");
+    cr_expect_eq(puppet->error, EBUSY);
+    SAYS(4, "open a.csv 0");
+    stranger_leaves(stranger);
+    SAYS(5, "open a.csv 2");
+    cr_expect_eq(lock_state("a.csv"), EXCLUSIVE);
+    (void)puppet_end(puppet);
+}
+
 Test(flocks, python_locks_its_file_over_and_over) {
     cr_expect_eq(run_shell("*.csv", "exec /usr/bin/python3 -c '\n"
                                     "import fcntl, subprocess, os\n"

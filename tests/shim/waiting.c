@@ -6,10 +6,13 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "tests/support/harness.h"
+#include "tests/support/marker.h"
 #include "tests/support/replacer.h"
+#include "tests/unit/lib_moment.h"
 
 static void begin(void) {
     scenario_begin();
@@ -88,6 +91,67 @@ Test(waiting, signals_as_in_flock) {
     cr_expect_eq(puppet_call(puppet, "signals"), 2);
     cr_expect_eq(puppet_call(puppet, "list_above"), 0);
     cr_expect_eq(puppet_call(puppet, "handlers"), 0);
+    stranger_leaves(stranger);
+    (void)puppet_end(puppet);
+}
+
+/* The queue is left now and then, to look who has the lock; afterwards signals count as
+ * before. */
+Test(waiting, signals_after_the_queue_was_left) {
+    struct stranger stranger = stranger_locks("a.csv", LOCK_EX);
+    struct puppet *puppet = puppet_start("*.csv warn-after=50ms", "AUTOLOCK_LOG=log", NULL);
+    cr_assert_eq(puppet_call(puppet, "handle %d %d", SIGUSR1, SA_RESTART), 0);
+    cr_assert_eq(puppet_call(puppet, "handle %d 0", SIGUSR2), 0);
+    puppet_tell(puppet, "open a.csv 2");
+    wait_until_said("waiting");
+    cr_assert_eq(kill(puppet->pid, SIGUSR1), 0);
+    cr_assert_eq(puppet_result(puppet), -3);
+    wait_until_queued(puppet->pid);
+    cr_assert_eq(kill(puppet->pid, SIGUSR2), 0);
+    cr_assert_eq(puppet_result(puppet), -3);
+    cr_expect_eq(puppet_result(puppet), -1);
+    cr_expect_eq(puppet->error, EINTR);
+    cr_expect_eq(puppet_call(puppet, "list_above"), 0);
+    stranger_leaves(stranger);
+    (void)puppet_end(puppet);
+}
+
+/* And in between: it has been stopped while it looks, with its signals held back. */
+Test(waiting, a_signal_while_the_queue_is_left) {
+    struct stranger stranger = stranger_locks("a.csv", LOCK_EX);
+    struct puppet *puppet = puppet_start("*.csv", NULL);
+    cr_assert_eq(puppet_call(puppet, "handle %d 0", SIGUSR2), 0);
+    puppet_tell(puppet, "open a.csv 2");
+    wait_until_queued(puppet->pid);
+    moment_join(puppet->pid);
+    cr_assert(moment_before(puppet->pid, SYS_openat));
+    cr_assert_eq(kill(puppet->pid, SIGUSR2), 0);
+    moment_leave(puppet->pid);
+    cr_expect_eq(puppet_result(puppet), -3);
+    cr_expect_eq(puppet_result(puppet), -1);
+    cr_expect_eq(puppet->error, EINTR);
+    stranger_leaves(stranger);
+    (void)puppet_end(puppet);
+}
+
+/* Nor is the one lost that comes when they are let in again, just before flock(2). */
+Test(waiting, a_signal_just_before_the_queue_is_entered_again) {
+    struct stranger stranger = stranger_locks("a.csv", LOCK_EX);
+    struct puppet *puppet = puppet_start("*.csv", NULL);
+    cr_assert_eq(puppet_call(puppet, "handle %d 0", SIGUSR2), 0);
+    puppet_tell(puppet, "open a.csv 2");
+    wait_until_queued(puppet->pid);
+    moment_join(puppet->pid);
+    cr_assert(moment_before(puppet->pid, SYS_openat));
+    do {
+        cr_assert(moment_before(puppet->pid, SYS_rt_sigprocmask));
+    } while (moment_arguments[1] == 0 ||
+             moment_peek(puppet->pid, moment_arguments[1]) == UINT64_MAX);
+    cr_assert_eq(kill(puppet->pid, SIGUSR2), 0);
+    moment_leave(puppet->pid);
+    cr_expect_eq(puppet_result(puppet), -3);
+    cr_expect_eq(puppet_result(puppet), -1);
+    cr_expect_eq(puppet->error, EINTR);
     stranger_leaves(stranger);
     (void)puppet_end(puppet);
 }

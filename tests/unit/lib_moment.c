@@ -27,6 +27,11 @@ static int to_deliver;
 
 #define CANNOT 77
 
+/* Not for a signal, but for PTRACE_INTERRUPT. */
+static bool is_stop_of_ours(int status) {
+    return status >> 16 == PTRACE_EVENT_STOP;
+}
+
 pid_t moment_start(int (*body)(void)) {
     int status;
     has_ended = false;
@@ -50,6 +55,24 @@ pid_t moment_start(int (*body)(void)) {
     return pid;
 }
 
+void moment_join(pid_t pid) {
+    const long options = PTRACE_O_TRACESYSGOOD | PTRACE_O_EXITKILL;
+    int status;
+    has_ended = false;
+    to_deliver = 0;
+    if (ptrace(PTRACE_SEIZE, pid, NULL, (void *)options) < 0) {
+        cr_skip("may not trace its own child");
+    }
+    cr_assert_eq(ptrace(PTRACE_INTERRUPT, pid, NULL, NULL), 0);
+    cr_assert_eq(waitpid(pid, &status, 0), pid);
+    cr_assert(WIFSTOPPED(status), "%x", (unsigned)status);
+    to_deliver = is_stop_of_ours(status) ? 0 : WSTOPSIG(status);
+}
+
+void moment_leave(pid_t pid) {
+    cr_assert_eq(ptrace(PTRACE_DETACH, pid, NULL, (void *)(long)to_deliver), 0);
+}
+
 /* To the next system call's beginning or end. */
 static bool step(pid_t pid, struct syscall_info *ret) {
     int status;
@@ -61,8 +84,9 @@ static bool step(pid_t pid, struct syscall_info *ret) {
             has_ended = true;
             return false;
         }
-        to_deliver = WSTOPSIG(status) == (SIGTRAP | 0x80) ? 0 : WSTOPSIG(status);
-        if (to_deliver == 0) {
+        bool at_call = WSTOPSIG(status) == (SIGTRAP | 0x80);
+        to_deliver = at_call || is_stop_of_ours(status) ? 0 : WSTOPSIG(status);
+        if (at_call) {
             cr_assert_geq(ptrace(GET_SYSCALL_INFO, pid, (void *)sizeof(*ret), ret), 0);
             return true;
         }

@@ -13,6 +13,10 @@
 /* Runs body in a child, whose exit status is the result. It waits to be led on. */
 pid_t moment_start(int (*body)(void));
 
+/* The same for a child of ours that is running already; and lets it go, on its way. */
+void moment_join(pid_t pid);
+void moment_leave(pid_t pid);
+
 /* Leads it on until it is about to make a system call, or has made it. Its arguments
  * are in moment_arguments. False when it has ended instead. */
 bool moment_before(pid_t pid, long number);
