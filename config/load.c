@@ -5,8 +5,8 @@
 #include <string.h>
 
 #include "config/resolve.h"
-#include "config/sources.h"
 #include "config/rules_private.h"
+#include "config/sources.h"
 #include "lib/sys_linux.h"
 
 #define POPULATED_MIN ((size_t)4 * 4096) /* below, faults are as cheap */
@@ -44,7 +44,8 @@ static void *get_memory(size_t size) {
     return sys_map(size);
 }
 
-/* Not less than the rules that are in them. */
+/* With a line for each; in a variable a line may have several, whose pages are then
+ * made one by one. */
 static size_t count_rules(const struct sources *sources) {
     size_t count = builtin_count();
     for (size_t i = 0; i < sources->count; i++) {

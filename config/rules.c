@@ -86,7 +86,7 @@ static bool same_options(const struct rule_options *a, const struct rule_options
  * there is no room. */
 static const struct rule_options *keep_options(struct rule_set *set,
                                                const struct rule_options *options) {
-    if (options == &rule_default_options || same_options(options, &rule_default_options)) {
+    if (same_options(options, &rule_default_options)) {
         return &rule_default_options;
     }
     if (set->count > 0 && same_options(options, set->rules[set->count - 1].options)) {

@@ -49,8 +49,8 @@ struct rule_options {
 #define RULE_LINE_MAX 0x3fffffffu
 
 struct rule {
-    const char *pattern; /* as it was written, escapes kept, without '!' */
-    const char *source;  /* "AUTOLOCK_PATTERNS", a path, or "built-in" */
+    const char *pattern;                /* as it was written, escapes kept, without '!' */
+    const char *source;                 /* "AUTOLOCK_PATTERNS", a path, or "built-in" */
     const struct rule_options *options; /* other rules may share them */
     unsigned line : 30;                 /* in the source, from 1; 0 for built-in rules */
     unsigned exclude : 1;               /* written with '!', or built in */

@@ -189,8 +189,9 @@ static const char *home_fault(const char *pattern) {
  */
 static int read_rule(struct rule_set *set, struct reader *reader, struct word first,
                      const char *source, struct rules_fault *ret) {
-    struct rule rule = {.source = source, .line = reader->line & RULE_LINE_MAX};
     struct rule_options options = rule_default_options;
+    struct rule rule = {
+        .source = source, .line = reader->line & RULE_LINE_MAX, .options = &options};
     struct word word = first;
 
     rule.exclude = first.text[0] == '!';
@@ -217,8 +218,6 @@ static int read_rule(struct rule_set *set, struct reader *reader, struct word fi
     if (options.lockdir && !keep_lockdir(set, &options, lockdir_end)) {
         return -ENOSPC;
     }
-    bool default_ones = reader->at == first.text + first.length;
-    rule.options = default_ones ? &rule_default_options : &options;
     return rules_append(set, &rule);
 }
 

@@ -96,8 +96,10 @@ Test(config_load, switches) {
         {"AUTOLOCK=on", false, false, ""},
         {"AUTOLOCK=off", true, false, ""},
         {"AUTOLOCK=observe", false, false, ""},
-        {"AUTOLOCK=OFF", false, false, "AUTOLOCK:0: OFF: unknown value; known are on, off and observe\n"},
-        {"AUTOLOCK=offf", false, false, "AUTOLOCK:0: offf: unknown value; known are on, off and observe\n"},
+        {"AUTOLOCK=OFF", false, false,
+         "AUTOLOCK:0: OFF: unknown value; known are on, off and observe\n"},
+        {"AUTOLOCK=offf", false, false,
+         "AUTOLOCK:0: offf: unknown value; known are on, off and observe\n"},
         {"AUTOLOCK_STRICT=", false, false, ""},
         {"AUTOLOCK_STRICT=0", false, false, ""},
         {"AUTOLOCK_STRICT=1", false, true, ""},
@@ -117,9 +119,10 @@ Test(config_load, switches) {
 Test(config_load, faulty_rules_are_reported_and_the_others_apply) {
     put("c", "*.csv\n[x\n*.tsv foo=1\n*.txt\n");
     LOAD(at("AUTOLOCK_CONFIG=", "c"), "AUTOLOCK_STRICT=1");
-    expect_report(2, "c:2: [x: unclosed bracket; write \\[ for the character itself\n"
-                     "c:3: foo=1: unknown option; known are kind, timeout, warn-after, readers, hold, "
-                     "on-timeout, on-error, nested, inherit, lockdir\n");
+    expect_report(2,
+                  "c:2: [x: unclosed bracket; write \\[ for the character itself\n"
+                  "c:3: foo=1: unknown option; known are kind, timeout, warn-after, readers, hold, "
+                  "on-timeout, on-error, nested, inherit, lockdir\n");
     expect("/a.csv", "c:1:*.csv");
     expect("/a.txt", "c:4:*.txt");
     expect("/a.tsv", "nobody");
