@@ -96,9 +96,7 @@ static bool is_resolved(const char *prefix) {
         long r = sys_readlinkat(AT_FDCWD, prefix, first, sizeof(first));
         return r == -EINVAL || r == -ENOENT;
     }
-    struct sys_open_how how = {.flags = O_PATH | O_DIRECTORY | O_CLOEXEC,
-                               .resolve = SYS_RESOLVE_NO_SYMLINKS};
-    int fd = sys_openat2(AT_FDCWD, prefix, &how);
+    int fd = sys_open_directory(AT_FDCWD, prefix);
     if (fd >= 0) {
         (void)sys_close(fd);
     }

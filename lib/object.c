@@ -71,8 +71,7 @@ void object_unregister(struct filelock *lock) {
 /* fork copies the descriptors before the memory: another thread may have got
  * the lock between, and the number may be somebody else's here. */
 static void close_if_same(int fd, struct sidecar_id id) {
-    struct sys_stat stat;
-    if (sys_fstat(fd, &stat) == 0 && sidecar_same(sidecar_id_of(&stat), id)) {
+    if (sidecar_is(fd, id)) {
         (void)sys_close(fd);
     }
 }

@@ -15,6 +15,11 @@ struct sidecar_id sidecar_id_of(const struct sys_stat *stat) {
                                .inode = stat->ino};
 }
 
+bool sidecar_is(int fd, struct sidecar_id id) {
+    struct sys_stat stat;
+    return sys_fstat(fd, &stat) == 0 && sidecar_same(sidecar_id_of(&stat), id);
+}
+
 bool sidecar_same(struct sidecar_id a, struct sidecar_id b) {
     return a.inode == b.inode && a.device == b.device;
 }

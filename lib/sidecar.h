@@ -23,6 +23,8 @@ struct sidecar_id {
 };
 
 struct sidecar_id sidecar_id_of(const struct sys_stat *stat);
+/* Whether fd is a descriptor of that one. */
+bool sidecar_is(int fd, struct sidecar_id id);
 bool sidecar_same(struct sidecar_id a, struct sidecar_id b);
 
 /* How a sidecar is made where it is missing. */

@@ -217,6 +217,13 @@ static inline void *sys_map(size_t size) {
     return result < 0 && result > -4096 ? NULL : (void *)result;
 }
 
+/* A directory to look names up in, with no symbolic link on the way to it. */
+static inline int sys_open_directory(int dirfd, const char *path) {
+    struct sys_open_how how = {.flags = O_PATH | O_DIRECTORY | O_CLOEXEC,
+                               .resolve = SYS_RESOLVE_NO_SYMLINKS};
+    return sys_openat2(dirfd, path, &how);
+}
+
 /* Makes the pages there at once that are about to be written: cheaper than a
  * fault for each. A kernel before 5.14 makes them one by one. */
 static inline void sys_populate(void *from, size_t size) {

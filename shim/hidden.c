@@ -35,12 +35,11 @@ int hidden_make(int from, enum table_mode mode, struct sidecar_id id) {
 
 /* What has no sidecar is a directory in use or the like: O_PATH must do. */
 static bool is_file(int fd, struct sidecar_id id) {
-    struct sys_stat stat;
     if (sidecar_same(id, NO_ID)) {
         int flags = sys_fcntl(fd, F_GETFL, 0);
         return flags >= 0 && flags & O_PATH;
     }
-    return sys_fstat(fd, &stat) == 0 && sidecar_same(sidecar_id_of(&stat), id);
+    return sidecar_is(fd, id);
 }
 
 bool hidden_is_ours(int fd, table_word word) {

@@ -40,18 +40,13 @@ int program_find(struct sidecar_id id, bool exclusive) {
     return fd;
 }
 
-static bool is_same_sidecar(int fd, struct sidecar_id id) {
-    struct sys_stat stat;
-    return sys_fstat(fd, &stat) == 0 && sidecar_same(sidecar_id_of(&stat), id);
-}
-
 int program_share(int fd, struct sidecar_id id) {
     /* It may be a hidden descriptor that another thread has just made, found
      * before it was in the table. */
     table_word word = table_get(fd);
     bool known = table_is_program_lock(word) && table_mode(word) == MODE_EXCLUSIVE;
     if (table_kind(word) == TABLE_HIDDEN || table_kind(word) == TABLE_DATA ||
-        table_mode(word) == MODE_CLOSING || !is_same_sidecar(fd, id)) {
+        table_mode(word) == MODE_CLOSING || !sidecar_is(fd, id)) {
         return -EAGAIN;
     }
     int twin = hidden_copy(fd, word, MODE_WAITING, id);

@@ -74,9 +74,7 @@ static bool find_by_directory(const struct opening *opening, struct target *room
     }
     memcpy(room->where.scratch, slash ? path : ".", length);
     room->where.scratch[length] = '\0';
-    struct sys_open_how how = {.flags = O_PATH | O_DIRECTORY | O_CLOEXEC,
-                               .resolve = SYS_RESOLVE_NO_SYMLINKS};
-    ret->directory = sys_openat2(opening->dirfd, room->where.scratch, &how);
+    ret->directory = sys_open_directory(opening->dirfd, room->where.scratch);
     return ret->directory >= 0;
 }
 

@@ -170,9 +170,7 @@ static bool leads_there_still(const struct target *target, const char *path, boo
     }
     memcpy(parent, path, length);
     parent[length > 1 ? length - 1 : length] = '\0';
-    struct sys_open_how how = {.flags = O_PATH | O_DIRECTORY | O_CLOEXEC,
-                               .resolve = SYS_RESOLVE_NO_SYMLINKS};
-    int directory = sys_openat2(AT_FDCWD, parent, &how);
+    int directory = sys_open_directory(AT_FDCWD, parent);
     if (directory < 0) {
         return false;
     }
