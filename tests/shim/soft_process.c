@@ -10,12 +10,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "tests/support/harness.h"
-#include "tests/support/marker.h"
-
-#define RULES "*.csv kind=soft warn-after=50ms"
-
-static struct puppet *puppet;
+#include "tests/shim/soft_scenario.h"
 
 static void start(const char *rules) {
     puppet = puppet_start(rules, "AUTOLOCK_LOG=log", NULL);
@@ -39,14 +34,6 @@ static void end(void) {
 }
 
 TestSuite(soft_process, .init = begin, .fini = end, .timeout = 120);
-
-#define CALL(expected, ...)                                                                        \
-    cr_expect_eq(puppet_call(puppet, __VA_ARGS__), expected, "%s: %ld, errno %d", #__VA_ARGS__,    \
-                 puppet->result, puppet->error)
-#define HELD cr_expect(is_there("a.csv.lock"), "not locked")
-#define GONE                                                                                       \
-    cr_expect_not(is_there("a.csv.lock"), "still locked");                                         \
-    cr_expect_eq(puppet_call(puppet, "list_above"), 0, "left open: %s", puppet->text)
 
 /* However the child came to be, and whatever it does. */
 Test(soft_process, a_child_releases_nothing) {

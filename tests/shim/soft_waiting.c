@@ -14,37 +14,9 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "tests/support/harness.h"
-#include "tests/support/marker.h"
+#include "tests/shim/soft_scenario.h"
 
-#define RULES "*.csv kind=soft warn-after=50ms"
-
-static struct puppet *puppet;
-
-static void begin(void) {
-    scenario_begin();
-    put_file("a.csv", "1\n");
-    put_file("b.csv", "2\n");
-    puppet = puppet_start(RULES, "AUTOLOCK_LOG=log", NULL);
-}
-
-static void end(void) {
-    if (puppet) {
-        cr_expect_eq(puppet_end(puppet), 0);
-    }
-    expect_only_data();
-    scenario_end();
-}
-
-TestSuite(soft_waiting, .init = begin, .fini = end, .timeout = 120);
-
-#define CALL(expected, ...)                                                                        \
-    cr_expect_eq(puppet_call(puppet, __VA_ARGS__), expected, "%s: %ld, errno %d", #__VA_ARGS__,    \
-                 puppet->result, puppet->error)
-#define HELD cr_expect(is_there("a.csv.lock"), "not locked")
-#define GONE                                                                                       \
-    cr_expect_not(is_there("a.csv.lock"), "still locked");                                         \
-    cr_expect_eq(puppet_call(puppet, "list_above"), 0, "left open: %s", puppet->text)
+TestSuite(soft_waiting, .init = soft_begin, .fini = soft_end, .timeout = 120);
 
 /* H1: neither O_TRUNC nor a reader before its turn. */
 Test(soft_waiting, others_wait) {

@@ -1,0 +1,40 @@
+/*
+ * A program under a rule with kind=soft, for the scenarios of such holds.
+ */
+#ifndef TESTS_SOFT_SCENARIO_H
+#define TESTS_SOFT_SCENARIO_H
+
+#include <criterion/criterion.h>
+
+#include "tests/support/harness.h"
+#include "tests/support/marker.h"
+
+#define RULES "*.csv kind=soft warn-after=50ms"
+
+static struct puppet *puppet;
+
+#define CALL(expected, ...)                                                                        \
+    cr_expect_eq(puppet_call(puppet, __VA_ARGS__), expected, "%s: %ld, errno %d", #__VA_ARGS__,    \
+                 puppet->result, puppet->error)
+#define HELD cr_expect(is_there("a.csv.lock"), "not locked")
+#define GONE                                                                                       \
+    cr_expect_not(is_there("a.csv.lock"), "still locked");                                         \
+    cr_expect_eq(puppet_call(puppet, "list_above"), 0, "left open: %s", puppet->text)
+
+/* For suites whose program has nothing open at first. */
+static inline void soft_begin(void) {
+    scenario_begin();
+    put_file("a.csv", "1\n");
+    put_file("b.csv", "2\n");
+    puppet = puppet_start(RULES, "AUTOLOCK_LOG=log", NULL);
+}
+
+static inline void soft_end(void) {
+    if (puppet) {
+        cr_expect_eq(puppet_end(puppet), 0);
+    }
+    expect_only_data();
+    scenario_end();
+}
+
+#endif
