@@ -22,15 +22,14 @@ static void begin(void) {
     cr_assert_eq(lock_state("a.csv"), EXCLUSIVE);
 }
 
-static void end(void) {
+static void finish(void) {
     if (puppet) {
         cr_expect_eq(puppet_end(puppet), 0);
     }
     cr_expect_neq(lock_state("a.csv"), EXCLUSIVE, "still locked after the end");
-    scenario_end();
 }
 
-TestSuite(closing, .init = begin, .fini = end, .timeout = 120);
+TestSuite(closing, .init = begin, .fini = scenario_end, .timeout = 120);
 
 #define HELD cr_expect_eq(lock_state("a.csv"), EXCLUSIVE)
 #define GONE                                                                                       \
@@ -53,7 +52,7 @@ static void through_exec(void) {
 }
 
 /* What real programs do before they start others. */
-Test(closing, every_loop_leaves_standard_output_its_hold) {
+Scenario(closing, every_loop_leaves_standard_output_its_hold) {
     static const char *loops[] = {
         "close_loop 3 1100",
         "close_loop 3 1000000",
@@ -82,7 +81,7 @@ Test(closing, every_loop_leaves_standard_output_its_hold) {
 }
 
 /* Over all numbers that there are, ours among them. */
-Test(closing, dup2_over_everything) {
+Scenario(closing, dup2_over_everything) {
     CALL(1, "dup2 3 1");
     CALL(0, "dup2_over 3 1024");
     HELD;
@@ -93,7 +92,7 @@ Test(closing, dup2_over_everything) {
 }
 
 /* No number is left at all. Too long is better than not long enough. */
-Test(closing, dup2_over_everything_under_the_limit) {
+Scenario(closing, dup2_over_everything_under_the_limit) {
     CALL(1, "dup2 3 1");
     CALL(0, "setrlimit 1024");
     CALL(0, "dup2_over 3 1024");
@@ -103,7 +102,7 @@ Test(closing, dup2_over_everything_under_the_limit) {
     cr_expect_eq(lock_state("a.csv"), FREE);
 }
 
-Test(closing, close_range_marks_standard_output_too) {
+Scenario(closing, close_range_marks_standard_output_too) {
     CALL(1, "dup2 3 1");
     CALL(0, "close 3");
     CALL(0, "close_range 0 499 4");
@@ -113,7 +112,7 @@ Test(closing, close_range_marks_standard_output_too) {
     cr_expect_eq(lock_state("a.csv"), FREE);
 }
 
-Test(closing, a_hidden_number_is_closed_in_vain) {
+Scenario(closing, a_hidden_number_is_closed_in_vain) {
     cr_assert_eq(puppet_call(puppet, "list_above"), 1);
     long hidden = strtol(puppet->text, NULL, 10);
     CALL(0, "close %ld", hidden);
@@ -127,7 +126,7 @@ Test(closing, a_hidden_number_is_closed_in_vain) {
     cr_expect_eq(lock_state("a.csv"), FREE, "its close-on-exec flag was taken away");
 }
 
-Test(closing, dup2_of_nothing_onto_a_hidden_number) {
+Scenario(closing, dup2_of_nothing_onto_a_hidden_number) {
     cr_assert_eq(puppet_call(puppet, "list_above"), 1);
     long hidden = strtol(puppet->text, NULL, 10);
     CALL(-1, "dup2 77 %ld", hidden);
@@ -139,7 +138,7 @@ Test(closing, dup2_of_nothing_onto_a_hidden_number) {
 }
 
 /* A twin of standard output that is moved stays where exec finds it. */
-Test(closing, dup2_onto_a_twin_of_standard_output) {
+Scenario(closing, dup2_onto_a_twin_of_standard_output) {
     CALL(1, "dup2 3 1");
     CALL(0, "close 3");
     for (int i = 0; i < 4; i++) {
@@ -156,7 +155,7 @@ Test(closing, dup2_onto_a_twin_of_standard_output) {
 
 /* From very few descriptors to very many; for a million root has to raise the hard
  * limit. */
-Test(closing, any_limit) {
+Scenario(closing, any_limit) {
     static const int limits[] = {16, 17, 20, 64, 100, 255, 256, 1000, 1024, 4096, 1000000};
     struct rlimit hard, million = {.rlim_cur = 1024, .rlim_max = 1000000};
     cr_assert_eq(getrlimit(RLIMIT_NOFILE, &hard), 0);
@@ -185,7 +184,7 @@ Test(closing, any_limit) {
 
 /* A limit that others have changed between: the program after exec finds its
  * hold all the same. */
-Test(closing, a_limit_that_changes_before_exec) {
+Scenario(closing, a_limit_that_changes_before_exec) {
     static const int limits[][2] = {{64, 1024}, {1024, 64}, {100, 77}, {256, 1000}};
     for (size_t i = 0; i < 4; i++) {
         CALL(0, "setrlimit %d", limits[i][0]);
@@ -199,7 +198,7 @@ Test(closing, a_limit_that_changes_before_exec) {
     CALL(0, "close 3");
 }
 
-Test(closing, hundreds_of_files) {
+Scenario(closing, hundreds_of_files) {
     for (int i = 0; i < 480; i++) {
         char name[20];
         snprintf(name, sizeof(name), "x%d.csv", i);
@@ -215,7 +214,7 @@ Test(closing, hundreds_of_files) {
 }
 
 /* T4: nobody told us. The number comes back as new. */
-Test(closing, unseen_closes_heal) {
+Scenario(closing, unseen_closes_heal) {
     CALL(4, "open b.csv 2");
     CALL(0, "unseen_close 3");
     CALL(3, "open /dev/null 0");
@@ -226,7 +225,7 @@ Test(closing, unseen_closes_heal) {
     GONE;
 }
 
-Test(closing, a_range_that_takes_ours_with_it) {
+Scenario(closing, a_range_that_takes_ours_with_it) {
     CALL(4, "open b.csv 2");
     CALL(0, "unseen_close_range 3 499");
     CALL(0, "unseen_close_range 502 2000");
@@ -246,7 +245,7 @@ Test(closing, a_range_that_takes_ours_with_it) {
 }
 
 /* Only ours is gone: the second open must not rely on it. */
-Test(closing, a_twin_that_was_closed) {
+Scenario(closing, a_twin_that_was_closed) {
     cr_assert_eq(puppet_call(puppet, "list_above"), 1);
     long hidden = strtol(puppet->text, NULL, 10);
     CALL(0, "unseen_close %ld", hidden);
@@ -259,7 +258,7 @@ Test(closing, a_twin_that_was_closed) {
 }
 
 /* The twin's number is another hold's by the time that the first is closed. */
-Test(closing, a_twin_s_number_that_was_used_again) {
+Scenario(closing, a_twin_s_number_that_was_used_again) {
     cr_assert_eq(puppet_call(puppet, "list_above"), 1);
     long hidden = strtol(puppet->text, NULL, 10);
     CALL(0, "unseen_close %ld", hidden);
@@ -272,7 +271,7 @@ Test(closing, a_twin_s_number_that_was_used_again) {
     GONE;
 }
 
-Test(closing, an_io_uring_close_heals) {
+Scenario(closing, an_io_uring_close_heals) {
     long result = puppet_call(puppet, "uring_close 3");
     if (result == -1) {
         cr_skip("this system has no io_uring");

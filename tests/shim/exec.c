@@ -24,15 +24,14 @@ static void begin(void) {
     start("*.csv");
 }
 
-static void end(void) {
+static void finish(void) {
     if (puppet) {
         cr_expect_eq(puppet_end(puppet), 0);
     }
     cr_expect_neq(lock_state("a.csv"), EXCLUSIVE, "still locked after the end");
-    scenario_end();
 }
 
-TestSuite(exec, .init = begin, .fini = end, .timeout = 120);
+TestSuite(exec, .init = begin, .fini = scenario_end, .timeout = 120);
 
 #define HELD cr_expect_eq(lock_state("a.csv"), EXCLUSIVE)
 #define GONE                                                                                       \
@@ -49,7 +48,7 @@ static void restart(const char *patterns) {
 
 /* The program after exec needs nothing from the environment: other rules, none
  * at all, or switched off. */
-Test(exec, an_environment_that_has_changed) {
+Scenario(exec, an_environment_that_has_changed) {
     static const char *environments[] = {"", "AUTOLOCK_PATTERNS=", "AUTOLOCK_PATTERNS=*.txt",
                                          "AUTOLOCK=off"};
     for (size_t i = 0; i < sizeof(environments) / sizeof(environments[0]); i++) {
@@ -76,7 +75,7 @@ Test(exec, an_environment_that_has_changed) {
 }
 
 /* Several descriptors of standard input, output and error, of two files. */
-Test(exec, each_of_the_three_on_its_own) {
+Scenario(exec, each_of_the_three_on_its_own) {
     CALL(0, "dup2 3 0");
     CALL(1, "dup2 3 1");
     CALL(4, "open b.csv 2");
@@ -92,7 +91,7 @@ Test(exec, each_of_the_three_on_its_own) {
     GONE;
 }
 
-Test(exec, a_file_that_was_opened_there) {
+Scenario(exec, a_file_that_was_opened_there) {
     CALL(0, "close 3");
     CALL(0, "close 0");
     CALL(0, "open a.csv 0");
@@ -105,7 +104,7 @@ Test(exec, a_file_that_was_opened_there) {
 }
 
 /* Close-on-exec, set and taken back, in each way that there is. */
-Test(exec, the_flag_of_standard_output) {
+Scenario(exec, the_flag_of_standard_output) {
     static const char *const ways[][2] = {
         {"fcntl 1 2 1", "fcntl 1 2 0"}, /* F_SETFD */
         {"fcntl64 1 2 1", "fcntl64 1 2 0"},
@@ -134,7 +133,7 @@ Test(exec, the_flag_of_standard_output) {
 }
 
 /* A number of the very top that the program has itself. */
-Test(exec, a_program_that_sits_in_our_places) {
+Scenario(exec, a_program_that_sits_in_our_places) {
     CALL(1022, "dup2 3 1022");
     CALL(1021, "dup2 3 1021");
     CALL(1, "dup2 3 1");
@@ -150,7 +149,7 @@ Test(exec, a_program_that_sits_in_our_places) {
 
 /* popen gives the child a pipe in the place of standard output, behind our
  * back: it has a twin, but not the file. */
-Test(exec, popen_with_standard_output_on_the_file) {
+Scenario(exec, popen_with_standard_output_on_the_file) {
     CALL(1, "dup2 3 1");
     CALL(0, "close 3");
     CALL(0, "popen echo; cat stay");
@@ -163,7 +162,7 @@ Test(exec, popen_with_standard_output_on_the_file) {
 }
 
 /* The same with another regular file in its place. */
-Test(exec, another_file_in_its_place) {
+Scenario(exec, another_file_in_its_place) {
     put_file("other.txt", "");
     CALL(1, "dup2 3 1");
     CALL(0, "close 3");
@@ -176,7 +175,7 @@ Test(exec, another_file_in_its_place) {
 }
 
 /* The file has lost its name meanwhile, or has got another. */
-Test(exec, a_file_that_was_deleted) {
+Scenario(exec, a_file_that_was_deleted) {
     CALL(1, "dup2 3 1");
     CALL(0, "close 3");
     cr_assert_eq(unlink("a.csv"), 0);
@@ -187,7 +186,7 @@ Test(exec, a_file_that_was_deleted) {
     GONE;
 }
 
-Test(exec, exec_that_fails_changes_nothing) {
+Scenario(exec, exec_that_fails_changes_nothing) {
     CALL(1, "dup2 3 1");
     cr_assert_eq(run_shell("*.csv", "exec >>b.csv; ./missing 2>/dev/null; flock -n b.csv.lock true"
                                     "; [ $? = 0 ] && flock -n b.csv.lock -c 'exit 7'; exit 0"),
@@ -198,7 +197,7 @@ Test(exec, exec_that_fails_changes_nothing) {
     GONE;
 }
 
-Test(exec, inherit_all_takes_every_descriptor_along) {
+Scenario(exec, inherit_all_takes_every_descriptor_along) {
     restart("*.csv inherit=all");
     CALL(7, "dup2 3 7");
     CALL(8, "fcntl 3 %d 8", F_DUPFD_CLOEXEC);
@@ -217,7 +216,7 @@ Test(exec, inherit_all_takes_every_descriptor_along) {
     GONE;
 }
 
-Test(exec, inherit_all_follows_the_flag) {
+Scenario(exec, inherit_all_follows_the_flag) {
     restart("*.csv inherit=all");
     CALL(0, "ioctl 3 FIOCLEX");
     CALL(1, "dup2 3 1");
@@ -235,7 +234,7 @@ Test(exec, inherit_all_follows_the_flag) {
     cr_expect_eq(lock_state("b.csv"), FREE);
 }
 
-Test(exec, inherit_none_takes_nothing_along) {
+Scenario(exec, inherit_none_takes_nothing_along) {
     restart("*.csv inherit=none");
     CALL(1, "dup2 3 1");
     CALL(0, "fcntl 1 2 0");
@@ -247,7 +246,7 @@ Test(exec, inherit_none_takes_nothing_along) {
 }
 
 /* What everybody writes. */
-Test(exec, leaks_above_two_do_not_keep_it) {
+Scenario(exec, leaks_above_two_do_not_keep_it) {
     cr_expect_eq(run_shell("*.csv", "exec 7>>b.csv; exec flock -n b.csv.lock true"), 0);
     cr_expect_eq(run_shell("*.csv inherit=all", "exec 7>>b.csv; exec env -u LD_PRELOAD flock -n "
                                                 "b.csv.lock true"),

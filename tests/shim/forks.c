@@ -24,15 +24,14 @@ static void begin(void) {
     start("*.csv");
 }
 
-static void end(void) {
+static void finish(void) {
     if (puppet) {
         cr_expect_eq(puppet_end(puppet), 0);
     }
     cr_expect_neq(lock_state("a.csv"), EXCLUSIVE, "still locked after the end");
-    scenario_end();
 }
 
-TestSuite(forks, .init = begin, .fini = end, .timeout = 120);
+TestSuite(forks, .init = begin, .fini = scenario_end, .timeout = 120);
 
 #define HELD cr_expect_eq(lock_state("a.csv"), EXCLUSIVE)
 #define GONE                                                                                       \
@@ -45,7 +44,7 @@ TestSuite(forks, .init = begin, .fini = end, .timeout = 120);
 static const char *const ways[] = {"kin", "_Fork", "raw_fork", "clone 0"};
 #define WAYS 4
 
-Test(forks, the_child_shares_it) {
+Scenario(forks, the_child_shares_it) {
     for (int i = 0; i < WAYS; i++) {
         cr_assert_gt(puppet_call(puppet, "%s", ways[i]), 0);
         CALL(0, "close 3");
@@ -56,7 +55,7 @@ Test(forks, the_child_shares_it) {
     }
 }
 
-Test(forks, a_child_that_closes_leaves_its_parent_s) {
+Scenario(forks, a_child_that_closes_leaves_its_parent_s) {
     for (int i = 0; i < WAYS - 1; i++) {
         cr_assert_gt(puppet_call(puppet, "%s 3", ways[i]), 0);
         HELD;
@@ -71,7 +70,7 @@ Test(forks, a_child_that_closes_leaves_its_parent_s) {
 
 /* A thread waits while another forks: the child must not keep what the thread
  * gets afterwards. */
-Test(forks, a_thread_that_waits_meanwhile) {
+Scenario(forks, a_thread_that_waits_meanwhile) {
     for (int i = 0; i < WAYS; i++) {
         if (i == 2) {
             continue; /* a raw fork in a threaded process: only what it opens itself is right */
@@ -90,7 +89,7 @@ Test(forks, a_thread_that_waits_meanwhile) {
 }
 
 /* Memory shared, descriptors not: as vfork. */
-Test(forks, clone_with_shared_memory) {
+Scenario(forks, clone_with_shared_memory) {
     int flags = CLONE_VM | CLONE_VFORK;
     CALL(0, "clone_call %d close 3", flags);
     HELD;
@@ -108,7 +107,7 @@ Test(forks, clone_with_shared_memory) {
 }
 
 /* Both shared: as a thread. What it opens and closes is open and closed. */
-Test(forks, clone_with_shared_descriptors) {
+Scenario(forks, clone_with_shared_descriptors) {
     int flags = CLONE_VM | CLONE_FILES;
     CALL(4, "clone_call %d open b.csv", flags);
     cr_expect_eq(lock_state("b.csv"), EXCLUSIVE);
@@ -120,7 +119,7 @@ Test(forks, clone_with_shared_descriptors) {
 }
 
 /* Descriptors shared, memory not: its closes are ours, and heal. */
-Test(forks, clone_with_shared_descriptors_alone) {
+Scenario(forks, clone_with_shared_descriptors_alone) {
     CALL(0, "clone_call %d close 3", CLONE_FILES);
     cr_expect_eq(lock_state("a.csv"), FREE);
     CALL(3, "open a.csv 2");
@@ -133,7 +132,7 @@ Test(forks, clone_with_shared_descriptors_alone) {
 }
 
 /* More than its small memory holds. */
-Test(forks, a_busy_vforked_child) {
+Scenario(forks, a_busy_vforked_child) {
     CALL(0, "vfork_busy b.csv");
     cr_expect_eq(lock_state("b.csv"), FREE);
     HELD;
@@ -143,7 +142,7 @@ Test(forks, a_busy_vforked_child) {
 
 /* What another thread of its parent has opened since is not its own: it waits
  * for it as a stranger does. */
-Test(forks, a_vforked_child_and_its_parent_s_holds) {
+Scenario(forks, a_vforked_child_and_its_parent_s_holds) {
     CALL(0, "vfork_open a.csv 2");
     HELD;
     CALL(0, "vfork_close 3");
@@ -157,7 +156,7 @@ static void restart(const char *patterns) {
     start(patterns);
 }
 
-Test(forks, inherit_none_ends_with_the_process) {
+Scenario(forks, inherit_none_ends_with_the_process) {
     restart("*.csv inherit=none");
     for (int i = 0; i < WAYS; i++) {
         if (i == 2) {
@@ -174,7 +173,7 @@ Test(forks, inherit_none_ends_with_the_process) {
     GONE;
 }
 
-Test(forks, inherit_none_with_standard_output) {
+Scenario(forks, inherit_none_with_standard_output) {
     restart("*.csv inherit=none");
     CALL(1, "dup2 3 1");
     CALL(0, "close 3");
@@ -185,7 +184,7 @@ Test(forks, inherit_none_with_standard_output) {
     CALL(0, "end_kin");
 }
 
-Test(forks, inherit_none_and_hold_process) {
+Scenario(forks, inherit_none_and_hold_process) {
     restart("*.csv inherit=none hold=process");
     CALL(0, "close 3");
     HELD;

@@ -23,15 +23,14 @@ static void begin(void) {
     puppet = puppet_start("*.csv", NULL);
 }
 
-static void end(void) {
+static void finish(void) {
     if (puppet) {
         cr_expect_eq(puppet_end(puppet), 0);
     }
     cr_expect_neq(lock_state("a.csv"), EXCLUSIVE, "still locked after the end");
-    scenario_end();
 }
 
-TestSuite(mappings, .init = begin, .fini = end, .timeout = 120);
+TestSuite(mappings, .init = begin, .fini = scenario_end, .timeout = 120);
 
 #define CALL(expected, ...)                                                                        \
     cr_assert_eq(puppet_call(puppet, __VA_ARGS__), expected, "%s: %ld, errno %d", #__VA_ARGS__,    \
@@ -49,7 +48,7 @@ static void map_and_close(const char *call) {
     HELD;
 }
 
-Test(mappings, keeps_it_until_munmap) {
+Scenario(mappings, keeps_it_until_munmap) {
     map_and_close("mmap");
     cr_expect_eq(puppet->error, UNTOUCHED);
     CALL(0, "munmap 1 0 4");
@@ -62,7 +61,7 @@ Test(mappings, keeps_it_until_munmap) {
 }
 
 /* What is written through it arrives before somebody else reads. */
-Test(mappings, a_reader_waits_for_the_mapping) {
+Scenario(mappings, a_reader_waits_for_the_mapping) {
     map_and_close("mmap");
     pid_t reader = start_shell("*.csv", "exec head -c 5 a.csv >seen");
     CALL(0, "poke 1 whole");
@@ -71,7 +70,7 @@ Test(mappings, a_reader_waits_for_the_mapping) {
     cr_expect_str_eq(file_content("seen"), "whole");
 }
 
-Test(mappings, unmapped_in_parts) {
+Scenario(mappings, unmapped_in_parts) {
     map_and_close("mmap");
     CALL(0, "munmap 1 1 2"); /* a hole */
     HELD;
@@ -83,14 +82,14 @@ Test(mappings, unmapped_in_parts) {
     GONE;
 }
 
-Test(mappings, one_call_ends_several) {
+Scenario(mappings, one_call_ends_several) {
     map_and_close("mmap");
     CALL(0, "munmap 1 1 1");
     CALL(0, "munmap 1 0 4");
     GONE;
 }
 
-Test(mappings, a_munmap_that_fails_ends_nothing) {
+Scenario(mappings, a_munmap_that_fails_ends_nothing) {
     map_and_close("mmap");
     CALL(-1, "munmap_odd 1");
     cr_expect_eq(puppet->error, EINVAL);
@@ -99,7 +98,7 @@ Test(mappings, a_munmap_that_fails_ends_nothing) {
     GONE;
 }
 
-Test(mappings, mapped_over) {
+Scenario(mappings, mapped_over) {
     map_and_close("mmap");
     CALL(0, "mmap_over 1 0 3 -1");
     HELD;
@@ -107,7 +106,7 @@ Test(mappings, mapped_over) {
     GONE;
 }
 
-Test(mappings, mapped_over_by_another_file) {
+Scenario(mappings, mapped_over_by_another_file) {
     map_and_close("mmap");
     CALL(3, "open b.csv 2");
     CALL(0, "mmap_over 1 0 4 3");
@@ -119,7 +118,7 @@ Test(mappings, mapped_over_by_another_file) {
     GONE;
 }
 
-Test(mappings, moved_grown_and_shrunk) {
+Scenario(mappings, moved_grown_and_shrunk) {
     map_and_close("mmap");
     CALL(0, "mremap 1 4 9");
     HELD;
@@ -136,7 +135,7 @@ Test(mappings, moved_grown_and_shrunk) {
     GONE;
 }
 
-Test(mappings, moved_to_a_fixed_place) {
+Scenario(mappings, moved_to_a_fixed_place) {
     map_and_close("mmap");
     CALL(0, "mremap_away 1 4");
     HELD;
@@ -144,7 +143,7 @@ Test(mappings, moved_to_a_fixed_place) {
     GONE;
 }
 
-Test(mappings, two_files_moved_at_once) {
+Scenario(mappings, two_files_moved_at_once) {
     map_and_close("mmap");
     CALL(3, "open b.csv 2");
     CALL(0, "mmap_over 1 2 2 3");
@@ -164,7 +163,7 @@ Test(mappings, two_files_moved_at_once) {
     GONE;
 }
 
-Test(mappings, copied_by_mremap) {
+Scenario(mappings, copied_by_mremap) {
     map_and_close("mmap");
     CALL(2, "mremap_copy 1 4");
     CALL(0, "munmap 1 0 4");
@@ -174,7 +173,7 @@ Test(mappings, copied_by_mremap) {
 }
 
 /* Protected now, written to later: the hold is there all the time. */
-Test(mappings, mprotect_later) {
+Scenario(mappings, mprotect_later) {
     CALL(3, "open a.csv 2");
     CALL(1, "mmap 3 4 %d %d", PROT_NONE, MAP_SHARED);
     CALL(0, "close 3");
@@ -189,7 +188,7 @@ Test(mappings, mprotect_later) {
     cr_expect_eq(strncmp(file_content("a.csv"), "later", 5), 0);
 }
 
-Test(mappings, two_of_one_file) {
+Scenario(mappings, two_of_one_file) {
     CALL(3, "open a.csv 2");
     CALL(1, "mmap 3 4 %d %d", RW, MAP_SHARED);
     CALL(2, "mmap 3 4 %d %d", RW, MAP_SHARED);
@@ -202,7 +201,7 @@ Test(mappings, two_of_one_file) {
 }
 
 /* H4: the mapping is a hold of this process like any other. */
-Test(mappings, a_later_open_joins_it) {
+Scenario(mappings, a_later_open_joins_it) {
     map_and_close("mmap");
     CALL(3, "open a.csv 2");
     CALL(0, "munmap 1 0 4");
@@ -211,7 +210,7 @@ Test(mappings, a_later_open_joins_it) {
     GONE;
 }
 
-Test(mappings, a_reader_s_mapping_is_shared) {
+Scenario(mappings, a_reader_s_mapping_is_shared) {
     CALL(3, "open a.csv 0");
     CALL(1, "mmap 3 4 %d %d", PROT_READ, MAP_SHARED);
     CALL(0, "close 3");
@@ -220,7 +219,7 @@ Test(mappings, a_reader_s_mapping_is_shared) {
     GONE;
 }
 
-Test(mappings, private_and_anonymous_ones_keep_nothing) {
+Scenario(mappings, private_and_anonymous_ones_keep_nothing) {
     CALL(3, "open a.csv 2");
     CALL(1, "mmap 3 4 %d %d", RW, MAP_PRIVATE);
     CALL(2, "mmap 3 4 %d %d", RW, MAP_SHARED | MAP_ANONYMOUS);
@@ -228,7 +227,7 @@ Test(mappings, private_and_anonymous_ones_keep_nothing) {
     GONE;
 }
 
-Test(mappings, one_that_fails_keeps_nothing) {
+Scenario(mappings, one_that_fails_keeps_nothing) {
     CALL(3, "open a.csv 0");
     CALL(-1, "mmap 3 4 %d %d", RW, MAP_SHARED);
     cr_expect_eq(puppet->error, EACCES);
@@ -236,21 +235,21 @@ Test(mappings, one_that_fails_keeps_nothing) {
     GONE;
 }
 
-Test(mappings, the_end_of_the_process_ends_it) {
+Scenario(mappings, the_end_of_the_process_ends_it) {
     map_and_close("mmap");
     puppet_kill(puppet);
     puppet = NULL;
     cr_expect_eq(lock_state("a.csv"), FREE);
 }
 
-Test(mappings, exec_ends_it) {
+Scenario(mappings, exec_ends_it) {
     map_and_close("mmap");
     puppet_tell(puppet, "exec");
     CALL(0, "list_above");
     cr_expect_eq(lock_state("a.csv"), FREE);
 }
 
-Test(mappings, a_forked_child_has_them_too) {
+Scenario(mappings, a_forked_child_has_them_too) {
     map_and_close("mmap");
     cr_assert_gt(puppet_call(puppet, "fork_munmap 1 0 0"), 0);
     CALL(0, "munmap 1 0 4");
@@ -259,7 +258,7 @@ Test(mappings, a_forked_child_has_them_too) {
     GONE;
 }
 
-Test(mappings, a_forked_child_unmaps_its_own) {
+Scenario(mappings, a_forked_child_unmaps_its_own) {
     map_and_close("mmap");
     cr_assert_gt(puppet_call(puppet, "fork_munmap 1 0 4"), 0);
     HELD;
@@ -270,7 +269,7 @@ Test(mappings, a_forked_child_unmaps_its_own) {
 }
 
 /* More than one page of our own table: parts, not next to each other. */
-Test(mappings, many_parts) {
+Scenario(mappings, many_parts) {
     cr_assert_eq(truncate("a.csv", 1000 * 4096), 0);
     CALL(3, "open a.csv 2");
     CALL(1, "mmap 3 1000 %d %d", RW, MAP_SHARED);

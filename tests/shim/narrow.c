@@ -19,15 +19,14 @@ static void begin(void) {
     put_file("b.csv", "2\n");
 }
 
-static void end(void) {
+static void finish(void) {
     if (puppet) {
         cr_expect_eq(puppet_end(puppet), 0);
     }
     cr_expect_neq(lock_state("a.csv"), EXCLUSIVE, "still locked after the end");
-    scenario_end();
 }
 
-TestSuite(narrow, .init = begin, .fini = end, .timeout = 120);
+TestSuite(narrow, .init = begin, .fini = scenario_end, .timeout = 120);
 
 #define CALL(expected, ...)                                                                        \
     cr_expect_eq(puppet_call(puppet, __VA_ARGS__), expected, "%s: %ld, errno %d, %s",              \
@@ -57,13 +56,13 @@ static void opens_early(const char *preload) {
     put_file("b.csv", "2\n");
 }
 
-Test(narrow, a_constructor_before_ours) {
+Scenario(narrow, a_constructor_before_ours) {
     opens_early("LD_PRELOAD=" TEST_PRELOAD ":" TEST_EARLY);
     opens_early("LD_PRELOAD=" TEST_EARLY ":" TEST_PRELOAD);
 }
 
 /* Before libc itself is there nothing is locked; afterwards all is as ever. */
-Test(narrow, a_constructor_before_libc_s) {
+Scenario(narrow, a_constructor_before_libc_s) {
     puppet = puppet_start("*.csv", "LD_PRELOAD=" TEST_PRELOAD ":" TEST_FIRST, "EARLY_FILE=a.csv",
                           "EARLY_STREAM=b.csv", NULL);
     cr_assert_eq(puppet_call(puppet, "open a.csv 2"), 4);
@@ -75,7 +74,7 @@ Test(narrow, a_constructor_before_libc_s) {
 }
 
 /* A process that has begun so forks and execs as any other. */
-Test(narrow, exec_after_a_constructor_before_ours) {
+Scenario(narrow, exec_after_a_constructor_before_ours) {
     puppet =
         puppet_start("*.csv", "LD_PRELOAD=" TEST_PRELOAD ":" TEST_EARLY, "EARLY_FILE=a.csv", NULL);
     CALL(1, "dup2 3 1");
@@ -98,7 +97,7 @@ Test(narrow, exec_after_a_constructor_before_ours) {
 #endif
 
 /* While the call that it interrupts waits for another file. */
-Test(narrow, a_handler_that_opens_while_an_open_waits) {
+Scenario(narrow, a_handler_that_opens_while_an_open_waits) {
     struct stranger stranger = stranger_locks("a.csv", LOCK_EX);
     puppet = puppet_start("*.csv", NULL);
     CALL(0, "handle_by_opening %d b.csv", SIGUSR1);
@@ -117,7 +116,7 @@ Test(narrow, a_handler_that_opens_while_an_open_waits) {
 }
 
 /* Both wait for the same, the handler on top of the other. */
-Test(narrow, a_handler_that_opens_the_file_that_the_open_waits_for) {
+Scenario(narrow, a_handler_that_opens_the_file_that_the_open_waits_for) {
     struct stranger stranger = stranger_locks("a.csv", LOCK_EX);
     puppet = puppet_start("*.csv", NULL);
     CALL(0, "handle_by_opening %d a.csv", SIGUSR1);
@@ -134,7 +133,7 @@ Test(narrow, a_handler_that_opens_the_file_that_the_open_waits_for) {
 }
 
 /* At any other moment: a storm of signals, each of which opens and closes. */
-Test(narrow, handlers_that_open_at_any_moment) {
+Scenario(narrow, handlers_that_open_at_any_moment) {
     puppet = puppet_start("*.csv", NULL);
     CALL(0, "storm a.csv b.csv 4000");
     cr_expect_eq(lock_state("b.csv"), FREE);
@@ -146,7 +145,7 @@ Test(narrow, handlers_that_open_at_any_moment) {
 #ifdef TEST_EARLY /* the sanitizers need more of it */
 /* 16 KiB, of which libc and the thread take some: for an open that waits, says so,
  * and looks for ancestors and circles. */
-Test(narrow, a_small_stack) {
+Scenario(narrow, a_small_stack) {
     struct stranger stranger = stranger_locks("a.csv", LOCK_EX);
     puppet = puppet_start("*.csv warn-after=100ms", "AUTOLOCK_LOG=log", NULL);
     CALL(0, "open_on_stack 16384 a.csv 2");

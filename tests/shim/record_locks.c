@@ -20,12 +20,11 @@ static void begin(void) {
     puppet = puppet_start("*.csv", NULL);
 }
 
-static void end(void) {
+static void finish(void) {
     cr_expect_eq(puppet_end(puppet), 0);
-    scenario_end();
 }
 
-TestSuite(record_locks, .init = begin, .fini = end, .timeout = 120);
+TestSuite(record_locks, .init = begin, .fini = scenario_end, .timeout = 120);
 
 #define CALL(expected, ...)                                                                        \
     cr_assert_eq(puppet_call(puppet, __VA_ARGS__), expected, "%s: %ld, errno %d", #__VA_ARGS__,    \
@@ -61,7 +60,7 @@ static void stir(void) {
     }
 }
 
-Test(record_locks, fcntl_on_the_data_file) {
+Scenario(record_locks, fcntl_on_the_data_file) {
     CALL(3, "open a.csv 2");
     CALL(0, "setlk 3 %d", F_WRLCK);
     cr_assert_eq(locker("a.csv"), puppet->pid);
@@ -70,7 +69,7 @@ Test(record_locks, fcntl_on_the_data_file) {
     cr_expect_eq(locker("a.csv"), 0);
 }
 
-Test(record_locks, lockf_on_the_data_file) {
+Scenario(record_locks, lockf_on_the_data_file) {
     CALL(3, "open a.csv 2");
     CALL(0, "lockf 3 %d", F_TLOCK);
     cr_assert_eq(locker("a.csv"), puppet->pid);
@@ -80,7 +79,7 @@ Test(record_locks, lockf_on_the_data_file) {
 
 /* A second open that the shim refuses or delays must not cost the first its
  * lock: no descriptor of the data file is opened and closed for a look. */
-Test(record_locks, an_open_that_times_out) {
+Scenario(record_locks, an_open_that_times_out) {
     struct puppet *other = puppet_start("*.csv timeout=50ms", NULL);
     cr_assert_eq(puppet_call(other, "open a.csv 0"), 3);
     cr_assert_eq(puppet_call(other, "setlk 3 %d", F_RDLCK), 0);
@@ -96,7 +95,7 @@ Test(record_locks, an_open_that_times_out) {
 
 /* A program that has the sidecar open and keeps record locks there: our own
  * descriptors of it are opened and closed with each hold. */
-Test(record_locks, fcntl_on_the_sidecar) {
+Scenario(record_locks, fcntl_on_the_sidecar) {
     CALL(3, "open a.csv.lock 2");
     CALL(0, "setlk 3 %d", F_WRLCK);
     cr_assert_eq(locker("a.csv.lock"), puppet->pid);
@@ -115,7 +114,7 @@ Test(record_locks, fcntl_on_the_sidecar) {
     CALL(0, "close 3");
 }
 
-Test(record_locks, lockf_on_the_sidecar) {
+Scenario(record_locks, lockf_on_the_sidecar) {
     CALL(3, "open a.csv.lock 2");
     CALL(0, "lockf 3 %d", F_TLOCK);
     CALL(4, "open a.csv 0");
@@ -128,7 +127,7 @@ Test(record_locks, lockf_on_the_sidecar) {
 }
 
 /* Record locks are not inherited: a child takes turns with its parent. */
-Test(record_locks, a_forked_child_of_one_that_has_some) {
+Scenario(record_locks, a_forked_child_of_one_that_has_some) {
     cr_expect_eq(run_shell("*.csv", "/usr/bin/python3 -c '\n"
                                     "import fcntl, os\n"
                                     "lock = open(\"a.csv.lock\", \"r+\")\n"
@@ -148,7 +147,7 @@ Test(record_locks, a_forked_child_of_one_that_has_some) {
 
 /* However often, and with the file open as well, no more descriptors are left than
  * were in use at once; and the file is locked until nobody needs it. */
-Test(record_locks, holds_within_a_hold) {
+Scenario(record_locks, holds_within_a_hold) {
     CALL(3, "open a.csv 2");
     CALL(4, "open a.csv.lock 2");
     CALL(0, "setlk 4 %d", F_WRLCK);
@@ -169,7 +168,7 @@ Test(record_locks, holds_within_a_hold) {
 }
 
 /* A wait that comes to nothing closes nothing either. */
-Test(record_locks, a_wait_beside_one_on_the_sidecar) {
+Scenario(record_locks, a_wait_beside_one_on_the_sidecar) {
     struct puppet *other = puppet_start("*.csv timeout=50ms", "AUTOLOCK_LOG=log", NULL);
     CALL(3, "open a.csv 2");
     cr_assert_eq(puppet_call(other, "open a.csv.lock 2"), 3);
@@ -205,7 +204,7 @@ static pid_t start_remaker(void) {
 
 /* An open that finds that the sidecar has been replaced meanwhile is made again; what
  * it had opened before must not be closed, since the lock was taken by another name. */
-Test(record_locks, by_a_hard_link_beside_one_who_replaces_the_sidecar) {
+Scenario(record_locks, by_a_hard_link_beside_one_who_replaces_the_sidecar) {
     cr_assert_eq(link("a.csv", "hard.txt"), 0);
     CALL(3, "open hard.txt 2");
     CALL(0, "setlk 3 %d", F_WRLCK);

@@ -20,15 +20,14 @@ static void begin(void) {
     cr_assert_eq(lock_state("a.csv"), EXCLUSIVE);
 }
 
-static void end(void) {
+static void finish(void) {
     if (puppet) {
         cr_expect_eq(puppet_end(puppet), 0);
     }
     cr_expect_neq(lock_state("a.csv"), EXCLUSIVE, "still locked after the end");
-    scenario_end();
 }
 
-TestSuite(references, .init = begin, .fini = end, .timeout = 120);
+TestSuite(references, .init = begin, .fini = scenario_end, .timeout = 120);
 
 #define HELD cr_expect_eq(lock_state("a.csv"), EXCLUSIVE)
 #define GONE                                                                                       \
@@ -38,7 +37,7 @@ TestSuite(references, .init = begin, .fini = end, .timeout = 120);
     cr_expect_eq(puppet_call(puppet, __VA_ARGS__), expected, "%s: %ld, errno %d", #__VA_ARGS__,    \
                  puppet->result, puppet->error)
 
-Test(references, each_kind_of_copy_keeps_it) {
+Scenario(references, each_kind_of_copy_keeps_it) {
     static const char *copies[] = {"dup 3",
                                    "dup2 3 4",
                                    "__dup2 3 4",
@@ -59,13 +58,13 @@ Test(references, each_kind_of_copy_keeps_it) {
     GONE;
 }
 
-Test(references, dup2_onto_the_last_reference_ends_it) {
+Scenario(references, dup2_onto_the_last_reference_ends_it) {
     CALL(4, "open /dev/null 0");
     CALL(3, "dup2 4 3");
     GONE;
 }
 
-Test(references, dup2_onto_itself_changes_nothing) {
+Scenario(references, dup2_onto_itself_changes_nothing) {
     CALL(3, "dup2 3 3");
     HELD;
     CALL(-1, "dup2 77 3");
@@ -75,7 +74,7 @@ Test(references, dup2_onto_itself_changes_nothing) {
     GONE;
 }
 
-Test(references, a_second_open_is_counted) {
+Scenario(references, a_second_open_is_counted) {
     CALL(4, "open a.csv 2");
     CALL(5, "fopen a.csv a");
     CALL(6, "open a.csv 0");
@@ -88,7 +87,7 @@ Test(references, a_second_open_is_counted) {
     GONE;
 }
 
-Test(references, a_second_open_in_a_thread_succeeds_at_once) {
+Scenario(references, a_second_open_in_a_thread_succeeds_at_once) {
     CALL(0, "thread_open a.csv 2");
     CALL(4, "thread_join");
     CALL(0, "close 3");
@@ -97,7 +96,7 @@ Test(references, a_second_open_in_a_thread_succeeds_at_once) {
     GONE;
 }
 
-Test(references, a_thread_joins_one_that_still_waits) {
+Scenario(references, a_thread_joins_one_that_still_waits) {
     struct stranger stranger = stranger_locks("b.csv", LOCK_EX);
     CALL(0, "thread_open b.csv 2");
     puppet_tell(puppet, "open b.csv 2");
@@ -111,7 +110,7 @@ Test(references, a_thread_joins_one_that_still_waits) {
     cr_expect_eq(lock_state("b.csv"), FREE);
 }
 
-Test(references, two_files_are_two_holds) {
+Scenario(references, two_files_are_two_holds) {
     CALL(4, "open b.csv 2");
     CALL(0, "close 3");
     cr_expect_eq(lock_state("a.csv"), FREE);
@@ -120,7 +119,7 @@ Test(references, two_files_are_two_holds) {
     cr_expect_eq(lock_state("b.csv"), FREE);
 }
 
-Test(references, fdopen_and_fclose) {
+Scenario(references, fdopen_and_fclose) {
     CALL(3, "fdopen 3 r+");
     CALL(0, "fclose 3");
     GONE;
@@ -128,7 +127,7 @@ Test(references, fdopen_and_fclose) {
 
 /* H2: what stdio still had in its buffer is in the file before the next one
  * gets it. */
-Test(references, the_flush_of_fclose_comes_before_the_end) {
+Scenario(references, the_flush_of_fclose_comes_before_the_end) {
     CALL(3, "fdopen 3 r+");
     CALL(1, "fputs 3 buffered");
     pid_t reader = start_shell("*.csv", "cat a.csv >seen");
@@ -139,7 +138,7 @@ Test(references, the_flush_of_fclose_comes_before_the_end) {
 }
 
 /* The same at exit, where stdio flushes after the destructors. */
-Test(references, the_flush_of_exit_comes_before_the_end) {
+Scenario(references, the_flush_of_exit_comes_before_the_end) {
     CALL(3, "fdopen 3 r+");
     CALL(1, "fputs 3 buffered");
     pid_t reader = start_shell("*.csv", "cat a.csv >seen");
@@ -149,13 +148,13 @@ Test(references, the_flush_of_exit_comes_before_the_end) {
     cr_expect_str_eq(file_content("seen"), "buffered");
 }
 
-Test(references, kill_ends_it) {
+Scenario(references, kill_ends_it) {
     puppet_kill(puppet);
     puppet = NULL;
     cr_expect_eq(lock_state("a.csv"), FREE);
 }
 
-Test(references, freopen_moves_the_hold) {
+Scenario(references, freopen_moves_the_hold) {
     CALL(3, "fdopen 3 r+");
     CALL(3, "freopen 3 b.csv r+");
     cr_expect_eq(lock_state("a.csv"), FREE);
@@ -168,7 +167,7 @@ Test(references, freopen_moves_the_hold) {
     GONE;
 }
 
-Test(references, freopen_without_a_path_keeps_the_hold) {
+Scenario(references, freopen_without_a_path_keeps_the_hold) {
     CALL(0, "close 3");
     CALL(3, "fopen a.csv r");
     CALL(3, "freopen 3 - r+");
@@ -177,14 +176,14 @@ Test(references, freopen_without_a_path_keeps_the_hold) {
     GONE;
 }
 
-Test(references, freopen_that_fails_ends_it) {
+Scenario(references, freopen_that_fails_ends_it) {
     CALL(3, "fdopen 3 r+");
     CALL(-1, "freopen 3 missing/file r");
     cr_expect_eq(puppet->error, ENOENT);
     GONE;
 }
 
-Test(references, close_range_ends_what_it_closes) {
+Scenario(references, close_range_ends_what_it_closes) {
     CALL(4, "dup 3");
     CALL(0, "close_range 3 3 0");
     HELD;
@@ -192,7 +191,7 @@ Test(references, close_range_ends_what_it_closes) {
     GONE;
 }
 
-Test(references, close_range_goes_around_ours) {
+Scenario(references, close_range_goes_around_ours) {
     CALL(0, "close_range 502 4294967295 0");
     HELD;
     CALL(0, "close_range 502 4294967295 4"); /* CLOSE_RANGE_CLOEXEC */
@@ -201,19 +200,19 @@ Test(references, close_range_goes_around_ours) {
     GONE;
 }
 
-Test(references, closing_loops_leave_the_hold) {
+Scenario(references, closing_loops_leave_the_hold) {
     CALL(0, "close_loop 4 1100");
     HELD;
     CALL(0, "close 3");
     GONE;
 }
 
-Test(references, closefrom_ends_what_it_closes) {
+Scenario(references, closefrom_ends_what_it_closes) {
     CALL(0, "closefrom 3");
     GONE;
 }
 
-Test(references, dup2_onto_one_of_ours_moves_it_away) {
+Scenario(references, dup2_onto_one_of_ours_moves_it_away) {
     cr_assert_eq(puppet_call(puppet, "list_above"), 1);
     long hidden = strtol(puppet->text, NULL, 10);
     CALL(4, "open /dev/null 0");
@@ -227,13 +226,13 @@ Test(references, dup2_onto_one_of_ours_moves_it_away) {
 }
 
 /* T4: closed behind our back; the number comes back as new. */
-Test(references, a_raw_close_heals) {
+Scenario(references, a_raw_close_heals) {
     CALL(0, "raw_close 3");
     CALL(3, "open /dev/null 0");
     GONE;
 }
 
-Test(references, a_forked_child_shares_it) {
+Scenario(references, a_forked_child_shares_it) {
     long child = puppet_call(puppet, "fork");
     cr_assert_gt(child, 0);
     CALL(0, "close 3");
@@ -242,7 +241,7 @@ Test(references, a_forked_child_shares_it) {
     cr_expect_eq(lock_state("a.csv"), FREE);
 }
 
-Test(references, a_forked_child_that_closes_leaves_its_parent_s) {
+Scenario(references, a_forked_child_that_closes_leaves_its_parent_s) {
     cr_assert_gt(puppet_call(puppet, "fork 3"), 0);
     HELD;
     CALL(0, "end_child");
@@ -251,7 +250,7 @@ Test(references, a_forked_child_that_closes_leaves_its_parent_s) {
     GONE;
 }
 
-Test(references, a_vforked_child_does_not_change_its_parent) {
+Scenario(references, a_vforked_child_does_not_change_its_parent) {
     CALL(0, "vfork_close 3");
     HELD;
     CALL(0, "vfork_open b.csv 2");
@@ -267,7 +266,7 @@ Test(references, a_vforked_child_does_not_change_its_parent) {
 }
 
 /* H6: through 0, 1 and 2 only. */
-Test(references, exec_keeps_it_on_stdio) {
+Scenario(references, exec_keeps_it_on_stdio) {
     for (int fd = 0; fd <= 2; fd++) {
         CALL(fd, "dup2 3 %d", fd);
         CALL(0, "close 3");
@@ -282,7 +281,7 @@ Test(references, exec_keeps_it_on_stdio) {
     GONE;
 }
 
-Test(references, exec_without_the_shim_keeps_it_too) {
+Scenario(references, exec_without_the_shim_keeps_it_too) {
     CALL(1, "dup2 3 1");
     CALL(0, "close 3");
     puppet_tell(puppet, "exec_bare");
@@ -290,13 +289,13 @@ Test(references, exec_without_the_shim_keeps_it_too) {
     HELD;
 }
 
-Test(references, exec_drops_what_leaks_above) {
+Scenario(references, exec_drops_what_leaks_above) {
     puppet_tell(puppet, "exec");
     CALL(3, "dup2 3 3");
     cr_expect_eq(lock_state("a.csv"), FREE);
 }
 
-Test(references, exec_drops_what_is_close_on_exec) {
+Scenario(references, exec_drops_what_is_close_on_exec) {
     CALL(0, "dup3 3 0 %d", O_CLOEXEC);
     CALL(0, "close 3");
     HELD;
@@ -306,7 +305,7 @@ Test(references, exec_drops_what_is_close_on_exec) {
     CALL(0, "list_above");
 }
 
-Test(references, hold_process_lasts_to_the_end) {
+Scenario(references, hold_process_lasts_to_the_end) {
     struct puppet *other = puppet_start("*.csv hold=process", NULL);
     cr_assert_eq(puppet_call(other, "open b.csv 0"), 3);
     cr_expect_eq(lock_state("b.csv"), EXCLUSIVE);

@@ -15,9 +15,9 @@
 
 #include "tests/shim/soft_scenario.h"
 
-TestSuite(soft, .init = soft_begin, .fini = soft_end, .timeout = 120);
+TestSuite(soft, .init = soft_begin, .fini = scenario_end, .timeout = 120);
 
-Test(soft, the_marker_is_there_from_open_to_close) {
+Scenario(soft, the_marker_is_there_from_open_to_close) {
     char token[100] = "", host[300] = "", expected[512];
     long pid = 0;
     CALL(3, "open a.csv 2");
@@ -37,7 +37,7 @@ Test(soft, the_marker_is_there_from_open_to_close) {
 }
 
 /* Whatever the umask: a marker that nobody may read can never be called stale. */
-Test(soft, everybody_may_read_who_has_it) {
+Scenario(soft, everybody_may_read_who_has_it) {
     struct stat stat;
     CALL(022, "umask 077");
     CALL(3, "open a.csv 2");
@@ -47,7 +47,7 @@ Test(soft, everybody_may_read_who_has_it) {
     GONE;
 }
 
-Test(soft, an_open_that_fails_leaves_nothing) {
+Scenario(soft, an_open_that_fails_leaves_nothing) {
     CALL(-1, "open missing.csv 2");
     cr_expect_eq(puppet->error, ENOENT);
     CALL(-1, "open a.csv %d", O_RDWR | O_CREAT | O_EXCL);
@@ -59,14 +59,14 @@ Test(soft, an_open_that_fails_leaves_nothing) {
     expect_only_data();
 }
 
-Test(soft, a_file_that_is_made) {
+Scenario(soft, a_file_that_is_made) {
     CALL(3, "open new.csv %d 0644", O_RDWR | O_CREAT);
     cr_expect(is_there("new.csv.lock"));
     CALL(0, "close 3");
     GONE;
 }
 
-Test(soft, each_kind_of_copy_keeps_it) {
+Scenario(soft, each_kind_of_copy_keeps_it) {
     static const char *copies[] = {"dup 3",         "dup2 3 4",      "__dup2 3 4",
                                    "dup3 3 4 0",    "fcntl 3 0 4",   "fcntl64 3 0 4",
                                    "__fcntl 3 0 4", "fcntl 3 1030 4"};
@@ -83,7 +83,7 @@ Test(soft, each_kind_of_copy_keeps_it) {
     GONE;
 }
 
-Test(soft, standard_descriptors_like_any_other) {
+Scenario(soft, standard_descriptors_like_any_other) {
     for (int fd = 0; fd <= 2; fd++) {
         CALL(3, "open a.csv 2");
         CALL(fd, "dup2 3 %d", fd);
@@ -96,7 +96,7 @@ Test(soft, standard_descriptors_like_any_other) {
     }
 }
 
-Test(soft, every_open_of_the_process_counts) {
+Scenario(soft, every_open_of_the_process_counts) {
     CALL(3, "open a.csv 2");
     CALL(4, "open a.csv 0");
     CALL(5, "fopen a.csv a");
@@ -110,7 +110,7 @@ Test(soft, every_open_of_the_process_counts) {
     GONE;
 }
 
-Test(soft, streams) {
+Scenario(soft, streams) {
     CALL(3, "fopen a.csv r+");
     cr_expect_geq(puppet_call(puppet, "fputs 3 flushed"), 0);
     CALL(0, "fclose 3");
@@ -128,7 +128,7 @@ Test(soft, streams) {
     GONE;
 }
 
-Test(soft, whatever_closes_ends_it) {
+Scenario(soft, whatever_closes_ends_it) {
     static const char *ways[] = {"close_range 3 499 0", "closefrom 3", "close_loop 3 1100",
                                  "dup2 0 3", "walk_close 3"};
     for (size_t i = 0; i < sizeof(ways) / sizeof(ways[0]); i++) {
@@ -141,14 +141,14 @@ Test(soft, whatever_closes_ends_it) {
 }
 
 /* T4: the number comes back as new. */
-Test(soft, a_raw_close_heals) {
+Scenario(soft, a_raw_close_heals) {
     CALL(3, "open a.csv 2");
     CALL(0, "raw_close 3");
     CALL(3, "open /dev/null 0");
     GONE;
 }
 
-Test(soft, closing_loops_go_around_ours) {
+Scenario(soft, closing_loops_go_around_ours) {
     CALL(3, "open a.csv 2");
     CALL(0, "close_loop 4 1100");
     CALL(0, "close_range 502 4294967295 0");
@@ -170,7 +170,7 @@ Test(soft, closing_loops_go_around_ours) {
 }
 
 /* H7 */
-Test(soft, a_mapping_keeps_it) {
+Scenario(soft, a_mapping_keeps_it) {
     CALL(3, "open a.csv 2");
     CALL(1, "mmap 3 1 %d %d", PROT_READ | PROT_WRITE, MAP_SHARED);
     CALL(0, "close 3");
@@ -180,7 +180,7 @@ Test(soft, a_mapping_keeps_it) {
 }
 
 /* H8 */
-Test(soft, hold_process_lasts_to_the_end) {
+Scenario(soft, hold_process_lasts_to_the_end) {
     struct puppet *keeper = puppet_start("*.csv kind=soft hold=process", NULL);
     for (int i = 0; i < 2; i++) {
         cr_expect_eq(puppet_call(keeper, "open a.csv 0"), 3);
@@ -192,7 +192,7 @@ Test(soft, hold_process_lasts_to_the_end) {
 }
 
 /* H9 */
-Test(soft, rename_unlink_and_truncate_wait) {
+Scenario(soft, rename_unlink_and_truncate_wait) {
     static const char *calls[] = {"rename c.csv a.csv", "rename a.csv moved", "truncate a.csv 0",
                                   "unlink a.csv", "remove a.csv"};
     for (size_t i = 0; i < sizeof(calls) / sizeof(calls[0]); i++) {
@@ -212,7 +212,7 @@ Test(soft, rename_unlink_and_truncate_wait) {
     }
 }
 
-Test(soft, a_file_that_is_renamed_or_removed_while_it_is_open) {
+Scenario(soft, a_file_that_is_renamed_or_removed_while_it_is_open) {
     CALL(3, "open a.csv 2");
     CALL(0, "rename a.csv c.csv");
     HELD;
@@ -222,7 +222,7 @@ Test(soft, a_file_that_is_renamed_or_removed_while_it_is_open) {
 }
 
 /* The marker is found again wherever it has gone with its directory. */
-Test(soft, a_directory_that_is_renamed_meanwhile) {
+Scenario(soft, a_directory_that_is_renamed_meanwhile) {
     cr_assert_eq(mkdir("before", 0755), 0);
     put_file("before/a.csv", "1\n");
     CALL(3, "open before/a.csv 2");
@@ -234,7 +234,7 @@ Test(soft, a_directory_that_is_renamed_meanwhile) {
     GONE;
 }
 
-Test(soft, links_lead_to_one_marker) {
+Scenario(soft, links_lead_to_one_marker) {
     cr_assert_eq(symlink("a.csv", "link"), 0);
     cr_assert_eq(symlink(".", "loop"), 0);
     CALL(3, "open link 2");
@@ -247,7 +247,7 @@ Test(soft, links_lead_to_one_marker) {
     GONE;
 }
 
-Test(soft, in_a_lockdir) {
+Scenario(soft, in_a_lockdir) {
     char rules[600], marker[600];
     cr_assert_eq(mkdir("elsewhere", 0755), 0);
     snprintf(rules, sizeof(rules), "*.csv kind=soft lockdir=%s/elsewhere", scenario_directory());
@@ -270,7 +270,7 @@ Test(soft, in_a_lockdir) {
     (void)puppet_end(other);
 }
 
-Test(soft, readers_none) {
+Scenario(soft, readers_none) {
     struct puppet *reader = puppet_start("*.csv kind=soft readers=none", NULL);
     CALL(3, "open a.csv 2");
     cr_expect_eq(puppet_call(reader, "open a.csv 0"), 3);
@@ -280,7 +280,7 @@ Test(soft, readers_none) {
     GONE;
 }
 
-Test(soft, a_rule_that_shares_is_a_fault) {
+Scenario(soft, a_rule_that_shares_is_a_fault) {
     cr_expect_eq(run_shell("*.csv kind=soft readers=shared", "AUTOLOCK_LOG= cat a.csv 2>err"), 0);
     cr_expect(strstr(file_content("err"), "write readers=exclusive or readers=none"), "%s",
               file_content("err"));
@@ -289,7 +289,7 @@ Test(soft, a_rule_that_shares_is_a_fault) {
 }
 
 /* Another file that is put in the marker's place is somebody else's lock. */
-Test(soft, only_the_own_marker_is_removed) {
+Scenario(soft, only_the_own_marker_is_removed) {
     CALL(3, "open a.csv 2");
     cr_assert_eq(unlink("a.csv.lock"), 0);
     plant("a.csv.lock", getpid(), "elsewhere.example", "1\n");
@@ -300,7 +300,7 @@ Test(soft, only_the_own_marker_is_removed) {
 }
 
 /* C5, for who may not make files in the directory. */
-Test(soft, where_no_marker_can_be_made) {
+Scenario(soft, where_no_marker_can_be_made) {
     if (geteuid() != 0) {
         cr_skip("needs root");
     }

@@ -20,12 +20,11 @@ static void begin(void) {
     put_file("a.csv", "0\n");
 }
 
-static void end(void) {
+static void finish(void) {
     cr_expect_not(is_there("a.csv.lock"), "still locked after the end");
-    scenario_end();
 }
 
-TestSuite(soft_peers, .init = begin, .fini = end, .timeout = 300);
+TestSuite(soft_peers, .init = begin, .fini = scenario_end, .timeout = 300);
 
 #define PYTHON                                                                                     \
     "timeout 60 /usr/bin/python3 -c '"                                                             \
@@ -35,7 +34,7 @@ TestSuite(soft_peers, .init = begin, .fini = end, .timeout = 300);
     "AUTOLOCK_PATTERNS=\"*.csv kind=soft\")\n"                                                     \
     "tool=[\"" TEST_LEGACY "\", \"a.csv\", \"3\"]\n"
 
-Test(soft_peers, py_filelock_keeps_us_out) {
+Scenario(soft_peers, py_filelock_keeps_us_out) {
     cr_assert_eq(mkfifo("go", 0600), 0);
     pid_t holder = start_shell(NULL, PYTHON "with lock:\n"
                                             "    open(\"held\",\"w\").close()\n"
@@ -55,7 +54,7 @@ Test(soft_peers, py_filelock_keeps_us_out) {
     cr_expect_eq(puppet_end(puppet), 0);
 }
 
-Test(soft_peers, we_keep_py_filelock_out) {
+Scenario(soft_peers, we_keep_py_filelock_out) {
     struct puppet *puppet = puppet_start(RULES, NULL);
     cr_assert_eq(puppet_call(puppet, "open a.csv 2"), 3);
     cr_expect_eq(run_shell(NULL, PYTHON "try:\n"
@@ -69,7 +68,7 @@ Test(soft_peers, we_keep_py_filelock_out) {
 }
 
 /* W2, with a marker that does not say whose it is (3.9). */
-Test(soft_peers, a_python_holder_that_runs_the_tool) {
+Scenario(soft_peers, a_python_holder_that_runs_the_tool) {
     cr_expect_eq(run_shell(NULL, PYTHON "with lock: sys.exit(subprocess.call(tool, env=env))'"), 0);
     cr_expect_str_eq(file_content("a.csv"), "3\n");
     cr_expect_eq(run_shell(RULES, PYTHON "with lock: sys.exit(subprocess.call(tool))'"), 0);
@@ -77,7 +76,7 @@ Test(soft_peers, a_python_holder_that_runs_the_tool) {
 }
 
 /* Two that are let in together still take turns. */
-Test(soft_peers, children_of_a_holder_take_turns) {
+Scenario(soft_peers, children_of_a_holder_take_turns) {
     cr_expect_eq(run_shell(NULL, PYTHON
                            "with lock:\n"
                            "    children=[subprocess.Popen(tool, env=env) for i in range(4)]\n"
@@ -87,7 +86,7 @@ Test(soft_peers, children_of_a_holder_take_turns) {
 }
 
 /* O4: its own lock, by itself. */
-Test(soft_peers, the_program_s_own_soft_lock) {
+Scenario(soft_peers, the_program_s_own_soft_lock) {
     cr_expect_eq(run_shell(RULES, PYTHON "for i in range(3):\n"
                                          "    with lock:\n"
                                          "        open(\"a.csv\",\"a\").write(\"x\")\n"
@@ -100,12 +99,12 @@ Test(soft_peers, the_program_s_own_soft_lock) {
     "for i in 1 2 3 4 5 6 7 8; do " TEST_LEGACY " a.csv 50 & done; "                               \
     "s=0; for j in $(jobs -p); do wait $j || s=1; done; exit $s"
 
-Test(soft_peers, eight_at_once_lose_nothing) {
+Scenario(soft_peers, eight_at_once_lose_nothing) {
     cr_expect_eq(run_shell("*.csv kind=soft", CROWD), 0);
     cr_expect_str_eq(file_content("a.csv"), "400\n");
 }
 
-Test(soft_peers, together_with_py_filelock) {
+Scenario(soft_peers, together_with_py_filelock) {
     pid_t python =
         start_shell(NULL, PYTHON "for i in range(50):\n"
                                  "    with lock:\n"
@@ -118,7 +117,7 @@ Test(soft_peers, together_with_py_filelock) {
 
 /* Counters that are killed in the middle, again and again, stop nobody; a number that
  * was read under the lock is whole. */
-Test(soft_peers, some_are_killed) {
+Scenario(soft_peers, some_are_killed) {
     cr_expect_eq(run_shell("*.csv kind=soft",
                            "for i in $(seq 20); do " TEST_LEGACY
                            " a.csv 1000000 & victim=$!; " TEST_LEGACY
@@ -133,7 +132,7 @@ Test(soft_peers, some_are_killed) {
 
 /* Threads of one process that open and close at the same time share one hold, and
  * let go of it all the same. */
-Test(soft_peers, threads_of_several_processes) {
+Scenario(soft_peers, threads_of_several_processes) {
     char script[] = "import threading\n"
                     "def work():\n"
                     "    for i in range(200):\n"
@@ -150,7 +149,7 @@ Test(soft_peers, threads_of_several_processes) {
 }
 
 /* make, perl and others that start programs in their own ways. */
-Test(soft_peers, programs_that_start_programs) {
+Scenario(soft_peers, programs_that_start_programs) {
     cr_expect_eq(run_shell("*.csv kind=soft",
                            "seq 12 | xargs -P 4 -I{} " TEST_LEGACY " a.csv 5 && "
                            "perl -e \"system(qw(" TEST_LEGACY " a.csv 5)) == 0 or exit 1\" && "

@@ -25,18 +25,10 @@ static void begin(void) {
     start(RULES);
 }
 
-static void end(void) {
-    if (puppet) {
-        cr_expect_eq(puppet_end(puppet), 0);
-    }
-    cr_expect_not(is_there("a.csv.lock"), "still locked after the end");
-    scenario_end();
-}
-
-TestSuite(soft_process, .init = begin, .fini = end, .timeout = 120);
+TestSuite(soft_process, .init = begin, .fini = scenario_end, .timeout = 120);
 
 /* However the child came to be, and whatever it does. */
-Test(soft_process, a_child_releases_nothing) {
+Scenario(soft_process, a_child_releases_nothing) {
     static const char *const children[][2] = {
         {"fork 3", "end_child"},    {"kin 3", "end_kin"},    {"_Fork 3", "end_kin"},
         {"raw_fork 3", "end_kin"},  {"fork", "end_child"},   {"child_ends exit", NULL},
@@ -57,7 +49,7 @@ Test(soft_process, a_child_releases_nothing) {
     GONE;
 }
 
-Test(soft_process, a_child_holds_nothing) {
+Scenario(soft_process, a_child_holds_nothing) {
     static const char *const children[][2] = {
         {"fork", "end_child"}, {"kin", "end_kin"}, {"_Fork", "end_kin"}, {"raw_fork", "end_kin"}};
     for (size_t i = 0; i < sizeof(children) / sizeof(children[0]); i++) {
@@ -74,7 +66,7 @@ Test(soft_process, a_child_holds_nothing) {
 }
 
 /* W2: its parent has it, and waits for it. */
-Test(soft_process, a_child_that_is_waited_for_passes) {
+Scenario(soft_process, a_child_that_is_waited_for_passes) {
     CALL(0, "child_opens a.csv 2");
     HELD;
     CALL(0, "child_opens b.csv 2");
@@ -93,7 +85,7 @@ Test(soft_process, a_child_that_is_waited_for_passes) {
     GONE;
 }
 
-Test(soft_process, nested_fail_and_wait) {
+Scenario(soft_process, nested_fail_and_wait) {
     CALL(0, "close 3");
     (void)puppet_end(puppet);
     start("*.csv kind=soft nested=fail");
@@ -109,7 +101,7 @@ Test(soft_process, nested_fail_and_wait) {
 }
 
 /* Exec keeps the process, and what there is of the file on 0, 1 and 2. */
-Test(soft_process, exec_keeps_it_on_stdio) {
+Scenario(soft_process, exec_keeps_it_on_stdio) {
     for (int fd = 0; fd <= 2; fd++) {
         CALL(fd, "dup2 3 %d", fd);
         CALL(0, "close 3");
@@ -126,7 +118,7 @@ Test(soft_process, exec_keeps_it_on_stdio) {
     GONE;
 }
 
-Test(soft_process, exec_keeps_each_of_the_three) {
+Scenario(soft_process, exec_keeps_each_of_the_three) {
     CALL(1, "dup2 3 1");
     CALL(2, "dup2 3 2");
     CALL(4, "open b.csv 2");
@@ -147,7 +139,7 @@ Test(soft_process, exec_keeps_each_of_the_three) {
     GONE;
 }
 
-Test(soft_process, exec_ends_what_leaks_above_and_what_is_closed) {
+Scenario(soft_process, exec_ends_what_leaks_above_and_what_is_closed) {
     puppet_tell(puppet, "exec");
     CALL(3, "dup2 3 3");
     GONE;
@@ -164,7 +156,7 @@ Test(soft_process, exec_ends_what_leaks_above_and_what_is_closed) {
     GONE;
 }
 
-Test(soft_process, inherit_all_and_none) {
+Scenario(soft_process, inherit_all_and_none) {
     (void)puppet_end(puppet);
     start("*.csv kind=soft inherit=all");
     puppet_tell(puppet, "exec");
@@ -181,7 +173,7 @@ Test(soft_process, inherit_all_and_none) {
 }
 
 /* Nothing is needed of the environment. */
-Test(soft_process, exec_with_another_environment) {
+Scenario(soft_process, exec_with_another_environment) {
     static const char *environments[] = {"", "AUTOLOCK_PATTERNS=", "AUTOLOCK_PATTERNS=*.txt",
                                          "AUTOLOCK=off"};
     for (size_t i = 0; i < sizeof(environments) / sizeof(environments[0]); i++) {
@@ -208,7 +200,7 @@ Test(soft_process, exec_with_another_environment) {
 }
 
 /* Its end is not seen; then the marker is stale. */
-Test(soft_process, exec_without_the_shim) {
+Scenario(soft_process, exec_without_the_shim) {
     CALL(1, "dup2 3 1");
     CALL(0, "close 3");
     puppet_tell(puppet, "exec_bare");
@@ -223,7 +215,7 @@ Test(soft_process, exec_without_the_shim) {
     GONE;
 }
 
-Test(soft_process, every_way_to_end_removes_it) {
+Scenario(soft_process, every_way_to_end_removes_it) {
     static const char *const ways[] = {"exit 3", "_exit 3", "_Exit 3", "quick_exit 3"};
     for (size_t i = 0; i < sizeof(ways) / sizeof(ways[0]); i++) {
         CALL(4, "dup 3");
@@ -243,7 +235,7 @@ Test(soft_process, every_way_to_end_removes_it) {
     HELD;
 }
 
-Test(soft_process, what_ends_it_by_force_leaves_it_stale) {
+Scenario(soft_process, what_ends_it_by_force_leaves_it_stale) {
     puppet_tell(puppet, "abort");
     cr_expect(WIFSIGNALED(puppet_end(puppet)));
     cr_expect(is_there("a.csv.lock"));
@@ -268,7 +260,7 @@ static void expect_held_at_write(const char *what) {
     cr_expect_not(is_there("a.csv.lock"), "%s", what);
 }
 
-Test(soft_process, what_is_still_written_while_it_ends) {
+Scenario(soft_process, what_is_still_written_while_it_ends) {
     static const char *const preparations[][3] = {
         {"fdopen 3 r+", "fputs 3 buffered", "exit 0"},
         {"fopen a.csv a", "fputs 4 buffered", "exit 0"},
@@ -290,7 +282,7 @@ Test(soft_process, what_is_still_written_while_it_ends) {
     }
 }
 
-Test(soft_process, what_streams_had_is_in_the_file_before_the_next_one) {
+Scenario(soft_process, what_streams_had_is_in_the_file_before_the_next_one) {
     CALL(3, "fdopen 3 r+");
     cr_expect_geq(puppet_call(puppet, "fputs 3 buffered"), 0);
     pid_t reader = start_shell("*.csv kind=soft", "exec cat a.csv >seen");
@@ -301,7 +293,7 @@ Test(soft_process, what_streams_had_is_in_the_file_before_the_next_one) {
 }
 
 /* Nor what _exit(2) never writes. */
-Test(soft_process, exit_without_flush_flushes_nothing) {
+Scenario(soft_process, exit_without_flush_flushes_nothing) {
     static const char *const ways[] = {"_exit 0", "_Exit 0", "quick_exit 0"};
     for (size_t i = 0; i < sizeof(ways) / sizeof(ways[0]); i++) {
         CALL(3, "fdopen 3 r+");
@@ -315,7 +307,7 @@ Test(soft_process, exit_without_flush_flushes_nothing) {
 
 /* Redirections of a shell: the one that has the marker waits for the command, or is
  * the command. */
-Test(soft_process, redirections_of_shells) {
+Scenario(soft_process, redirections_of_shells) {
     static const char *const shells[] = {"bash", "dash"};
     CALL(0, "close 3");
     for (int i = 0; i < 2; i++) {
@@ -339,7 +331,7 @@ Test(soft_process, redirections_of_shells) {
 }
 
 /* A child that has our memory makes the marker for itself, and takes it through exec. */
-Test(soft_process, vfork_open_exec) {
+Scenario(soft_process, vfork_open_exec) {
     long shell = 0, maker = -1;
     CALL(0, "vfork_shell b.csv echo $$; head -n1 b.csv.lock");
     cr_expect_not(is_there("b.csv.lock"));
@@ -351,7 +343,7 @@ Test(soft_process, vfork_open_exec) {
 }
 
 /* popen's child has neither the file nor the lock. */
-Test(soft_process, children_of_popen_and_spawn) {
+Scenario(soft_process, children_of_popen_and_spawn) {
     CALL(0, "popen echo begun; test -e a.csv.lock");
     HELD;
     CALL(1, "dup2 3 1");

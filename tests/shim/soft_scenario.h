@@ -29,12 +29,11 @@ static inline void soft_begin(void) {
     puppet = puppet_start(RULES, "AUTOLOCK_LOG=log", NULL);
 }
 
-static inline void soft_end(void) {
+static inline void finish(void) {
     if (puppet) {
         cr_expect_eq(puppet_end(puppet), 0);
     }
     expect_only_data();
-    scenario_end();
 }
 
 #endif

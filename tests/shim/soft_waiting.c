@@ -16,10 +16,10 @@
 
 #include "tests/shim/soft_scenario.h"
 
-TestSuite(soft_waiting, .init = soft_begin, .fini = soft_end, .timeout = 120);
+TestSuite(soft_waiting, .init = soft_begin, .fini = scenario_end, .timeout = 120);
 
 /* H1: neither O_TRUNC nor a reader before its turn. */
-Test(soft_waiting, others_wait) {
+Scenario(soft_waiting, others_wait) {
     static const char *opens[] = {"open a.csv 513", "open a.csv 2", "open a.csv 0",
                                   "fopen a.csv w"};
     char who[64];
@@ -42,7 +42,7 @@ Test(soft_waiting, others_wait) {
     (void)puppet_end(holder);
 }
 
-Test(soft_waiting, after_a_wait_the_path_counts_again) {
+Scenario(soft_waiting, after_a_wait_the_path_counts_again) {
     cr_assert_eq(mkdir("one", 0755), 0);
     cr_assert_eq(mkdir("two", 0755), 0);
     put_file("one/a.csv", "one");
@@ -65,7 +65,7 @@ Test(soft_waiting, after_a_wait_the_path_counts_again) {
     GONE;
 }
 
-Test(soft_waiting, a_stale_marker_is_broken) {
+Scenario(soft_waiting, a_stale_marker_is_broken) {
     char text[32];
     snprintf(text, sizeof(text), "%ld", (long)getpid());
     plant("a.csv.lock", dead_process(), this_host(), "");
@@ -83,7 +83,7 @@ Test(soft_waiting, a_stale_marker_is_broken) {
 }
 
 /* In doubt it is held. */
-Test(soft_waiting, what_may_be_held_is_waited_for) {
+Scenario(soft_waiting, what_may_be_held_is_waited_for) {
     put_file("a.csv.lock", "");
     puppet_tell(puppet, "open a.csv 2");
     wait_until_said("locked by a program that does not say which; should that be gone for good, "
@@ -100,7 +100,7 @@ Test(soft_waiting, what_may_be_held_is_waited_for) {
     GONE;
 }
 
-Test(soft_waiting, timeouts) {
+Scenario(soft_waiting, timeouts) {
     static const struct {
         const char *rules;
         long result;
@@ -125,7 +125,7 @@ Test(soft_waiting, timeouts) {
 }
 
 /* W4 */
-Test(soft_waiting, signals_while_it_waits) {
+Scenario(soft_waiting, signals_while_it_waits) {
     struct puppet *holder = puppet_start(RULES, NULL);
     cr_assert_eq(puppet_call(holder, "open a.csv 2"), 3);
     CALL(0, "handle %d %d", SIGUSR1, SA_RESTART);
@@ -148,7 +148,7 @@ Test(soft_waiting, signals_while_it_waits) {
     GONE;
 }
 
-Test(soft_waiting, a_thread_that_waits_can_be_cancelled) {
+Scenario(soft_waiting, a_thread_that_waits_can_be_cancelled) {
     struct puppet *holder = puppet_start(RULES, NULL);
     cr_assert_eq(puppet_call(holder, "open a.csv 2"), 3);
     long thread = puppet_call(puppet, "open_thread a.csv 2");
@@ -163,7 +163,7 @@ Test(soft_waiting, a_thread_that_waits_can_be_cancelled) {
 }
 
 /* Two threads that wait: one gets it, the other shares it. */
-Test(soft_waiting, threads_that_wait_share_it) {
+Scenario(soft_waiting, threads_that_wait_share_it) {
     struct puppet *holder = puppet_start(RULES, NULL);
     cr_assert_eq(puppet_call(holder, "open a.csv 2"), 3);
     CALL(0, "thread_open a.csv 2");
@@ -182,7 +182,7 @@ Test(soft_waiting, threads_that_wait_share_it) {
 #ifdef TEST_SMALL_STACK /* the sanitizers need more of it */
 /* T3: 16 KiB, for an open that waits, says so, looks for ancestors, and for one that
  * breaks a marker. */
-Test(soft_waiting, on_a_small_stack) {
+Scenario(soft_waiting, on_a_small_stack) {
     put_file("a.csv.lock", "");
     CALL(0, "open_on_stack 16384 a.csv 2");
     wait_until_said("waiting");
@@ -195,7 +195,7 @@ Test(soft_waiting, on_a_small_stack) {
 #endif
 
 /* T3: threads that open and close at the same time, among forks. */
-Test(soft_waiting, threads_and_forks) {
+Scenario(soft_waiting, threads_and_forks) {
     CALL(0, "churn a.csv 4 300");
     GONE;
     CALL(0, "fork_churn a.csv 100");
@@ -206,7 +206,7 @@ Test(soft_waiting, threads_and_forks) {
 }
 
 /* The same in two processes, which have to wait for one another all the time. */
-Test(soft_waiting, threads_of_two_processes) {
+Scenario(soft_waiting, threads_of_two_processes) {
     struct puppet *other = puppet_start("*.csv kind=soft", NULL);
     puppet_tell(other, "churn a.csv 4 100");
     CALL(0, "churn a.csv 4 100");

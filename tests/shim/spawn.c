@@ -20,12 +20,11 @@ static void begin(void) {
     puppet = puppet_start("*.csv", NULL);
 }
 
-static void end(void) {
-    (void)puppet_end(puppet);
-    scenario_end();
+static void finish(void) {
+    cr_expect_eq(puppet_end(puppet), 0);
 }
 
-TestSuite(spawn, .init = begin, .fini = end, .timeout = 120);
+TestSuite(spawn, .init = begin, .fini = scenario_end, .timeout = 120);
 
 #define CALL(expected, ...)                                                                        \
     cr_expect_eq(puppet_call(puppet, __VA_ARGS__), expected, "%s: %ld, errno %d", #__VA_ARGS__,    \
@@ -60,7 +59,7 @@ static void opens_it(const struct spawn_case *it) {
     }
 }
 
-Test(spawn, a_file_that_it_opens) {
+Scenario(spawn, a_file_that_it_opens) {
     static const struct spawn_case cases[] = {
         {"open:1:a.csv:01101", EXCLUSIVE},
         {"open:0:a.csv:0", SHARED},
@@ -86,7 +85,7 @@ Test(spawn, a_file_that_it_opens) {
 }
 
 /* Our numbers are among those that it closes, in the middle of the actions. */
-Test(spawn, closefrom_and_a_file_that_it_opens) {
+Scenario(spawn, closefrom_and_a_file_that_it_opens) {
     static const struct spawn_case cases[] = {
         {"open:1:a.csv:02101 closefrom:3", EXCLUSIVE},
         {"open:1:a.csv:02101 closefrom:1020", EXCLUSIVE},
@@ -101,7 +100,7 @@ Test(spawn, closefrom_and_a_file_that_it_opens) {
 }
 
 /* H1: before O_TRUNC acts, and before the file is made. */
-Test(spawn, it_is_locked_before_it_is_opened) {
+Scenario(spawn, it_is_locked_before_it_is_opened) {
     put_file("a.csv", "precious\n");
     struct stranger one = stranger_locks("a.csv", LOCK_EX);
     puppet_tell(puppet, "spawn open:1:a.csv:%#o", WRITE_NEW);
@@ -121,7 +120,7 @@ Test(spawn, it_is_locked_before_it_is_opened) {
 }
 
 /* The program after exec ends it at its last close. */
-Test(spawn, the_child_ends_it_itself) {
+Scenario(spawn, the_child_ends_it_itself) {
     CALL(0, "spawn_closing 1 open:1:a.csv:%#o", WRITE_MORE);
     STATE("a.csv", FREE);
     CALL(0, "end_spawned");
@@ -151,7 +150,7 @@ static void hands_it_on(const struct spawn_case *it, int fd) {
     }
 }
 
-Test(spawn, what_the_parent_has_open) {
+Scenario(spawn, what_the_parent_has_open) {
     static const struct spawn_case cases[] = {
         {"dup2:3:1", EXCLUSIVE},     {"dup2:3:1 close:3 dup2:1:0", EXCLUSIVE},
         {"close:3", FREE},           {"dup2:3:5", FREE},
@@ -163,7 +162,7 @@ Test(spawn, what_the_parent_has_open) {
 }
 
 /* The parent's twin of 0 to 2 survives exec; the child's descriptor may not. */
-Test(spawn, what_the_parent_has_on_stdio) {
+Scenario(spawn, what_the_parent_has_on_stdio) {
     static const struct spawn_case cases[] = {
         {"", EXCLUSIVE},
         {"close:9 close:1020 close:1021 close:1022 close:1023", EXCLUSIVE},
@@ -180,7 +179,7 @@ Test(spawn, what_the_parent_has_on_stdio) {
     }
 }
 
-Test(spawn, closefrom_and_what_the_parent_has_open) {
+Scenario(spawn, closefrom_and_what_the_parent_has_open) {
     static const struct spawn_case from_3[] = {{"dup2:3:1 closefrom:3", EXCLUSIVE},
                                                {"closefrom:3 open:1:/dev/null:1", FREE}};
     static const struct spawn_case from_1[] = {{"closefrom:3", EXCLUSIVE}, {"closefrom:1", FREE}};
@@ -191,7 +190,7 @@ Test(spawn, closefrom_and_what_the_parent_has_open) {
 }
 
 /* inherit=all and none, in the child as after exec. */
-Test(spawn, inherit_option) {
+Scenario(spawn, inherit_option) {
     static const struct {
         const char *patterns, *actions;
         enum lock_state state;
@@ -213,7 +212,7 @@ Test(spawn, inherit_option) {
     }
 }
 
-Test(spawn, close_on_exec_on_stdio) {
+Scenario(spawn, close_on_exec_on_stdio) {
     CALL(3, "open a.csv 2");
     CALL(1, "dup3 3 1 %d", O_CLOEXEC);
     CALL(0, "close 3");
@@ -228,7 +227,7 @@ Test(spawn, close_on_exec_on_stdio) {
     lives_with_the_child("a.csv", EXCLUSIVE);
 }
 
-Test(spawn, names_are_relative_to_where_the_child_is) {
+Scenario(spawn, names_are_relative_to_where_the_child_is) {
     cr_assert_eq(mkdir("d", 0755), 0);
     cr_assert_eq(mkdir("d/e", 0755), 0);
     static const struct {
@@ -253,7 +252,7 @@ Test(spawn, names_are_relative_to_where_the_child_is) {
     }
 }
 
-Test(spawn, what_fails_leaves_nothing) {
+Scenario(spawn, what_fails_leaves_nothing) {
     CALL(-ENOENT, "spawn_missing open:1:a.csv:%#o", WRITE_MORE);
     STATE("a.csv", FREE);
     CALL(-ENOENT, "spawn open:1:missing.csv:1");
@@ -268,7 +267,7 @@ Test(spawn, what_fails_leaves_nothing) {
     CALL(3, "open /dev/null 0");
 }
 
-Test(spawn, a_lock_that_cannot_be_had) {
+Scenario(spawn, a_lock_that_cannot_be_had) {
     struct puppet *other = puppet_start("*.csv timeout=100ms", "AUTOLOCK_LOG=log", NULL);
     struct stranger stranger = stranger_locks("a.csv", LOCK_EX);
     cr_expect_eq(puppet_call(other, "spawn open:1:a.csv:01101"), -EBUSY);
@@ -278,7 +277,7 @@ Test(spawn, a_lock_that_cannot_be_had) {
     (void)puppet_end(other);
 }
 
-Test(spawn, attributes_are_kept) {
+Scenario(spawn, attributes_are_kept) {
     CALL(0, "spawn flags:%d open:1:a.csv:%#o", 0x80 /* POSIX_SPAWN_SETSID */, WRITE_MORE);
     CALL(1, "session_of_spawned");
     lives_with_the_child("a.csv", EXCLUSIVE);
@@ -288,7 +287,7 @@ Test(spawn, attributes_are_kept) {
 }
 
 /* hold=process: the parent does not keep what only its child has opened. */
-Test(spawn, hold_process_is_the_child_s) {
+Scenario(spawn, hold_process_is_the_child_s) {
     struct puppet *other = puppet_start("*.csv hold=process", NULL);
     cr_expect_eq(puppet_call(other, "spawn open:1:a.csv:02101"), 0);
     STATE("a.csv", EXCLUSIVE);
@@ -297,7 +296,7 @@ Test(spawn, hold_process_is_the_child_s) {
     (void)puppet_end(other);
 }
 
-Test(spawn, many_actions) {
+Scenario(spawn, many_actions) {
     char actions[4000] = "";
     for (int i = 0; i < 12; i++) {
         sprintf(actions + strlen(actions), " open:%d:%s/a.csv:02101", 5 + i, scenario_directory());
@@ -307,7 +306,7 @@ Test(spawn, many_actions) {
 }
 
 /* Nothing is lost between programs that are started so. */
-Test(spawn, python_starts_writers) {
+Scenario(spawn, python_starts_writers) {
     static const char script[] =
         "/usr/bin/python3 -c '\n"
         "import os, sys\n"

@@ -23,16 +23,15 @@ static void begin(void) {
     put_file("a.csv", "1\n");
 }
 
-static void end(void) {
+static void finish(void) {
     if (puppet) {
         cr_expect_eq(puppet_end(puppet), 0);
     }
     cr_expect_neq(lock_state("a.csv"), EXCLUSIVE, "still locked after the end");
     cr_expect_neq(lock_state("a.csv"), SHARED, "still locked after the end");
-    scenario_end();
 }
 
-TestSuite(threads, .init = begin, .fini = end, .timeout = 120);
+TestSuite(threads, .init = begin, .fini = scenario_end, .timeout = 120);
 
 #define CALL(expected, ...)                                                                        \
     cr_expect_eq(puppet_call(puppet, __VA_ARGS__), expected, "%s: %ld, errno %d, %s",              \
@@ -41,7 +40,7 @@ TestSuite(threads, .init = begin, .fini = end, .timeout = 120);
     cr_expect_eq(lock_state("a.csv"), FREE);                                                       \
     CALL(0, "list_above");
 
-Test(threads, readers_and_writers_of_one_file) {
+Scenario(threads, readers_and_writers_of_one_file) {
     puppet = puppet_start("*.csv", NULL);
     CALL(0, "churn a.csv 2 400");
     CALL(0, "churn a.csv 4 200");
@@ -49,7 +48,7 @@ Test(threads, readers_and_writers_of_one_file) {
 }
 
 /* The writer must neither fail nor take the reader's lock down. */
-Test(threads, a_writer_beside_a_reader_that_waits) {
+Scenario(threads, a_writer_beside_a_reader_that_waits) {
     struct stranger stranger = stranger_locks("a.csv", LOCK_EX);
     puppet = puppet_start("*.csv", NULL);
     CALL(0, "open_thread a.csv 0");
@@ -66,7 +65,7 @@ Test(threads, a_writer_beside_a_reader_that_waits) {
     GONE;
 }
 
-Test(threads, who_waits_shares_what_another_thread_gets) {
+Scenario(threads, who_waits_shares_what_another_thread_gets) {
     struct stranger stranger = stranger_locks("a.csv", LOCK_EX);
     puppet = puppet_start("*.csv", NULL);
     for (int i = 0; i < 8; i++) {
@@ -87,7 +86,7 @@ Test(threads, who_waits_shares_what_another_thread_gets) {
 }
 
 /* Not with a description each, of which one would keep the other from writing. */
-Test(threads, readers_that_waited_have_one_lock) {
+Scenario(threads, readers_that_waited_have_one_lock) {
     struct stranger stranger = stranger_locks("a.csv", LOCK_EX);
     puppet = puppet_start("*.csv", NULL);
     for (int i = 0; i < 4; i++) {
@@ -108,7 +107,7 @@ Test(threads, readers_that_waited_have_one_lock) {
     GONE;
 }
 
-Test(threads, a_fork_while_another_thread_opens) {
+Scenario(threads, a_fork_while_another_thread_opens) {
     puppet = puppet_start("*.csv", NULL);
     CALL(0, "fork_churn a.csv 300");
     GONE;
@@ -156,7 +155,7 @@ static void end_lost_upgrade(void) {
     GONE;
 }
 
-Test(threads, an_upgrade_past_its_timeout_does_not_wait_for_a_writer) {
+Scenario(threads, an_upgrade_past_its_timeout_does_not_wait_for_a_writer) {
     begin_lost_upgrade("*.csv timeout=500ms", 0);
     cr_expect_eq(puppet_result(puppet), -1);
     cr_expect_eq(puppet->error, EBUSY);
@@ -164,7 +163,7 @@ Test(threads, an_upgrade_past_its_timeout_does_not_wait_for_a_writer) {
     end_lost_upgrade();
 }
 
-Test(threads, a_signal_ends_an_upgrade) {
+Scenario(threads, a_signal_ends_an_upgrade) {
     begin_lost_upgrade("*.csv", SIGUSR1);
     wait_until_queued(puppet->pid);
     cr_assert_eq(kill(puppet->pid, SIGUSR1), 0);
@@ -177,7 +176,7 @@ Test(threads, a_signal_ends_an_upgrade) {
 /* A write in the same tick of the file system's clock as the one before would
  * not show, and the second of two upgrades would not see that it was late. Newer
  * kernels give finer times on most file systems, but not on ramfs. */
-Test(threads, an_upgrade_can_see_the_next_write) {
+Scenario(threads, an_upgrade_can_see_the_next_write) {
     cr_assert_eq(mkdir("coarse", 0755), 0);
     if (unshare(CLONE_NEWNS) < 0 || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0 ||
         mount("ramfs", "coarse", "ramfs", 0, NULL) < 0) {
@@ -193,7 +192,7 @@ Test(threads, an_upgrade_can_see_the_next_write) {
 
 /* As long as one waits to write, what the process asks for would take down what
  * that one gets. */
-Test(threads, nobody_comes_between_an_upgrade) {
+Scenario(threads, nobody_comes_between_an_upgrade) {
     struct stranger stranger = stranger_locks("a.csv", LOCK_SH);
     puppet = puppet_start("*.csv", NULL);
     CALL(3, "open a.csv 0");
@@ -235,12 +234,12 @@ static void waits_and_is_cancelled(const char *flags) {
     GONE;
 }
 
-Test(threads, one_that_waits_for_a_lock_can_be_cancelled) {
+Scenario(threads, one_that_waits_for_a_lock_can_be_cancelled) {
     puppet = puppet_start("*.csv", NULL);
     waits_and_is_cancelled("2");
 }
 
-Test(threads, one_that_waits_for_an_upgrade_can_be_cancelled) {
+Scenario(threads, one_that_waits_for_an_upgrade_can_be_cancelled) {
     puppet = puppet_start("*.csv", NULL);
     struct stranger stranger = stranger_locks("a.csv", LOCK_SH);
     CALL(3, "open a.csv 0");
@@ -254,7 +253,7 @@ Test(threads, one_that_waits_for_an_upgrade_can_be_cancelled) {
     GONE;
 }
 
-Test(threads, an_open_of_any_other_file_can_be_cancelled) {
+Scenario(threads, an_open_of_any_other_file_can_be_cancelled) {
     puppet = puppet_start("*.csv", NULL);
     cr_assert_eq(mkfifo("fifo", 0600), 0);
     CALL(0, "open_thread fifo 0");
@@ -262,7 +261,7 @@ Test(threads, an_open_of_any_other_file_can_be_cancelled) {
     CALL(-8, "join_thread 0");
 }
 
-Test(threads, who_does_not_want_to_be_cancelled_is_not) {
+Scenario(threads, who_does_not_want_to_be_cancelled_is_not) {
     struct stranger stranger = stranger_locks("a.csv", LOCK_EX);
     puppet = puppet_start("*.csv", NULL);
     CALL(0, "open_uncancelled a.csv 2");
@@ -288,7 +287,7 @@ static void wait_until_gone(void) {
     CALL(0, "handlers");
 }
 
-Test(threads, a_handler_that_jumps_out_of_a_wait) {
+Scenario(threads, a_handler_that_jumps_out_of_a_wait) {
     struct stranger stranger = stranger_locks("a.csv", LOCK_EX);
     puppet = puppet_start("*.csv", NULL);
     for (int i = 0; i < 4; i++) {
@@ -303,7 +302,7 @@ Test(threads, a_handler_that_jumps_out_of_a_wait) {
     GONE;
 }
 
-Test(threads, a_handler_that_jumps_out_of_an_upgrade) {
+Scenario(threads, a_handler_that_jumps_out_of_an_upgrade) {
     struct stranger stranger = stranger_locks("a.csv", LOCK_SH);
     puppet = puppet_start("*.csv", NULL);
     CALL(3, "open a.csv 0");
@@ -320,7 +319,7 @@ Test(threads, a_handler_that_jumps_out_of_an_upgrade) {
 }
 
 /* The signal that ends our waits is the program's as much as any other. */
-Test(threads, a_program_that_uses_all_signals_meanwhile) {
+Scenario(threads, a_program_that_uses_all_signals_meanwhile) {
     struct stranger stranger = stranger_locks("a.csv", LOCK_EX);
     puppet = puppet_start("*.csv warn-after=20ms", "AUTOLOCK_LOG=log", NULL);
     CALL(0, "open_thread a.csv 2");
@@ -342,7 +341,7 @@ Test(threads, a_program_that_uses_all_signals_meanwhile) {
 }
 
 /* T4. */
-Test(threads, what_a_raw_call_has_closed_heals) {
+Scenario(threads, what_a_raw_call_has_closed_heals) {
     puppet = puppet_start("*.csv", NULL);
     for (int i = 0; i < 3; i++) {
         CALL(3, "open a.csv 2");
@@ -375,7 +374,7 @@ Test(threads, what_a_raw_call_has_closed_heals) {
     }
 }
 
-Test(threads, a_vforked_child_with_many_files) {
+Scenario(threads, a_vforked_child_with_many_files) {
     puppet = puppet_start("*.csv", NULL);
     CALL(3, "open a.csv 2");
     CALL(0, "vfork_many 100");

@@ -22,14 +22,13 @@ static void begin(void) {
     puppet = puppet_start("*.csv", NULL);
 }
 
-static void end(void) {
+static void finish(void) {
     if (puppet) {
-        (void)puppet_end(puppet);
+        cr_expect_eq(puppet_end(puppet), 0);
     }
-    scenario_end();
 }
 
-TestSuite(ways, .init = begin, .fini = end, .timeout = 120);
+TestSuite(ways, .init = begin, .fini = scenario_end, .timeout = 120);
 
 #define CALL(expected, ...)                                                                        \
     cr_expect_eq(puppet_call(puppet, __VA_ARGS__), expected, "%s: %ld, errno %d", #__VA_ARGS__,    \
@@ -38,7 +37,7 @@ TestSuite(ways, .init = begin, .fini = end, .timeout = 120);
 #define NOTHING_LEFT CALL(0, "list_above")
 
 /* O1: the sidecar is there, and locked, when the file is. */
-Test(ways, temporary_files_that_match) {
+Scenario(ways, temporary_files_that_match) {
     static const char *calls[] = {
         "mkstemps a-XXXXXX.csv 4",
         "mkstemps64 a-XXXXXX.csv 4",
@@ -51,7 +50,8 @@ Test(ways, temporary_files_that_match) {
         CALL(3, "%s", calls[i]);
         cr_expect_eq(puppet->error, UNTOUCHED);
         snprintf(name, sizeof(name), "%.90s", puppet->text);
-        cr_expect(strcmp(name, "a-XXXXXX.csv") != 0 && strlen(name) == strlen("a-XXXXXX.csv"), "%s", name);
+        cr_expect(strcmp(name, "a-XXXXXX.csv") != 0 && strlen(name) == strlen("a-XXXXXX.csv"), "%s",
+                  name);
         cr_expect_eq(stat(name, &file), 0);
         cr_expect_eq(file.st_mode & 07777, 0600);
         STATE(name, EXCLUSIVE);
@@ -61,7 +61,7 @@ Test(ways, temporary_files_that_match) {
     }
 }
 
-Test(ways, temporary_files_without_a_suffix) {
+Scenario(ways, temporary_files_without_a_suffix) {
     static const char *calls[] = {"mkstemp t/XXXXXX", "mkstemp64 t/XXXXXX", "mkostemp t/XXXXXX 0",
                                   "mkostemp64 t/XXXXXX 02000"};
     cr_assert_eq(mkdir("t", 0700), 0);
@@ -77,7 +77,7 @@ Test(ways, temporary_files_without_a_suffix) {
     (void)puppet_end(other);
 }
 
-Test(ways, temporary_files_that_do_not_match) {
+Scenario(ways, temporary_files_that_do_not_match) {
     struct stat file;
     CALL(3, "mkostemps x-XXXXXX.txt 4 %d", O_CLOEXEC | O_APPEND);
     STATE(puppet->text, NO_SIDECAR);
@@ -96,7 +96,7 @@ Test(ways, temporary_files_that_do_not_match) {
 }
 
 /* libuv closes this way. */
-Test(ways, syscall_opens_closes_and_duplicates) {
+Scenario(ways, syscall_opens_closes_and_duplicates) {
 #ifdef SYS_open
     CALL(3, "syscall %d a.csv 2", SYS_open);
     STATE("a.csv", EXCLUSIVE);
@@ -128,7 +128,7 @@ Test(ways, syscall_opens_closes_and_duplicates) {
     NOTHING_LEFT;
 }
 
-Test(ways, syscall_with_openat2) {
+Scenario(ways, syscall_with_openat2) {
     enum { NO_SYMLINKS = 4, BENEATH = 8, IN_ROOT = 16 };
     cr_assert_eq(symlink("a.csv", "link.csv"), 0);
     CALL(3, "openat2 a.csv 2 0 %d", NO_SYMLINKS);
@@ -148,7 +148,7 @@ Test(ways, syscall_with_openat2) {
     NOTHING_LEFT;
 }
 
-Test(ways, syscall_with_other_numbers) {
+Scenario(ways, syscall_with_other_numbers) {
     CALL(puppet->pid, "syscall %d", SYS_getpid);
     CALL(0, "syscall_mmap 0");
     CALL(-1, "syscall_mmap 1");
@@ -160,7 +160,7 @@ Test(ways, syscall_with_other_numbers) {
     STATE("a.csv", FREE);
 }
 
-Test(ways, a_file_by_its_handle) {
+Scenario(ways, a_file_by_its_handle) {
     if (puppet_call(puppet, "open_by_handle a.csv 2") == -4 || puppet->error == EPERM) {
         cr_skip_test("this file system has no handles, or we may not open by them");
     }
@@ -175,7 +175,7 @@ Test(ways, a_file_by_its_handle) {
     NOTHING_LEFT;
 }
 
-Test(ways, libio_names) {
+Scenario(ways, libio_names) {
     CALL(3, "_IO_fopen a.csv r+");
     STATE("a.csv", EXCLUSIVE);
     CALL(0, "_IO_fclose");
@@ -188,7 +188,7 @@ Test(ways, libio_names) {
 
 /* A stream whose descriptor was closed, and the number given to another file:
  * fclose closes that one. */
-Test(ways, fclose_after_close) {
+Scenario(ways, fclose_after_close) {
     CALL(3, "fopen a.csv r+");
     CALL(0, "close 3");
     STATE("a.csv", FREE);
@@ -205,7 +205,7 @@ Test(ways, fclose_after_close) {
 }
 
 /* freopen(NULL): the stream's own file, whatever became of its name. */
-Test(ways, freopen_without_a_path_of_a_file_without_a_name) {
+Scenario(ways, freopen_without_a_path_of_a_file_without_a_name) {
     struct puppet *other = puppet_start("**", NULL);
     cr_expect_eq(puppet_call(other, "fopen a.csv r+"), 3);
     cr_assert_eq(unlink("a.csv"), 0);
@@ -217,7 +217,7 @@ Test(ways, freopen_without_a_path_of_a_file_without_a_name) {
     (void)puppet_end(other);
 }
 
-Test(ways, freopen_without_a_path_takes_what_the_new_mode_needs) {
+Scenario(ways, freopen_without_a_path_takes_what_the_new_mode_needs) {
     struct puppet *other = puppet_start("*.csv readers=none", NULL);
     cr_expect_eq(puppet_call(other, "fopen a.csv r"), 3);
     STATE("a.csv", NO_SIDECAR);
@@ -248,7 +248,7 @@ static void become_a_daemon(int noclose) {
     close(parent.fd);
 }
 
-Test(ways, daemon_ends_what_is_on_stdio) {
+Scenario(ways, daemon_ends_what_is_on_stdio) {
     put_on_stdout();
     become_a_daemon(1);
     STATE("a.csv", EXCLUSIVE);
@@ -262,13 +262,13 @@ Test(ways, daemon_ends_what_is_on_stdio) {
     NOTHING_LEFT;
 }
 
-Test(ways, login_tty_ends_what_is_on_stdio) {
+Scenario(ways, login_tty_ends_what_is_on_stdio) {
     put_on_stdout();
     CALL(0, "login_tty");
     STATE("a.csv", FREE);
 }
 
-Test(ways, forkpty_ends_it_in_the_child) {
+Scenario(ways, forkpty_ends_it_in_the_child) {
     put_on_stdout();
     CALL(0, "forkpty");
     STATE("a.csv", EXCLUSIVE);
@@ -278,7 +278,7 @@ Test(ways, forkpty_ends_it_in_the_child) {
 }
 
 /* The command has the file as its stdout, so it keeps the hold. */
-Test(ways, popen_for_writing_shares_stdout) {
+Scenario(ways, popen_for_writing_shares_stdout) {
     put_on_stdout();
     CALL(4, "popen_as w cat");
     CALL(0, "close 1");
@@ -289,7 +289,7 @@ Test(ways, popen_for_writing_shares_stdout) {
 }
 
 /* Here it does not: its stdout is the pipe. */
-Test(ways, popen_for_reading_does_not) {
+Scenario(ways, popen_for_reading_does_not) {
     put_on_stdout();
     cr_assert_eq(mkfifo("wait", 0600), 0);
     CALL(3, "popen_as r echo up; cat <wait >/dev/null");
@@ -303,7 +303,7 @@ Test(ways, popen_for_reading_does_not) {
 }
 
 /* The number of the pipe was one of ours, closed behind our back. */
-Test(ways, popen_heals_its_number) {
+Scenario(ways, popen_heals_its_number) {
     CALL(3, "open a.csv 2");
     CALL(0, "raw_close 3");
     CALL(3, "popen_as r echo up");
@@ -311,7 +311,7 @@ Test(ways, popen_heals_its_number) {
     CALL(0, "pclose_it");
 }
 
-Test(ways, system_hands_stdout_on) {
+Scenario(ways, system_hands_stdout_on) {
     put_on_stdout();
     CALL(0, "system echo hello");
     cr_expect_str_eq(file_content("a.csv"), "hello\n");

@@ -63,6 +63,16 @@ struct stranger {
 struct stranger stranger_locks(const char *file, int operation);
 void stranger_leaves(struct stranger stranger);
 
+/* A test behind whose body the file's own `finish()` is called, to look at what is left:
+ * what fails in Criterion's .fini fails no test. */
+#define Scenario(suite, name)                                                                      \
+    static void suite##_##name##_scenario(void);                                                   \
+    Test(suite, name) {                                                                            \
+        suite##_##name##_scenario();                                                               \
+        finish();                                                                                  \
+    }                                                                                              \
+    static void suite##_##name##_scenario(void)
+
 void put_file(const char *path, const char *content);
 /* Content of a file, valid until the next call; "" when it is missing. */
 const char *file_content(const char *path);

@@ -27,13 +27,12 @@ static void begin(void) {
     cr_assert_eq(filelock_create(&lock, "a.lock", 0), 0);
 }
 
-static void end(void) {
+static void finish(void) {
     filelock_destroy(lock);
     cr_expect_neq(lock_state("a"), EXCLUSIVE);
-    scenario_end();
 }
 
-TestSuite(filelock, .init = begin, .fini = end, .timeout = 120);
+TestSuite(filelock, .init = begin, .fini = scenario_end, .timeout = 120);
 
 static int count_descriptors(void) {
     int count = 0;
@@ -43,7 +42,7 @@ static int count_descriptors(void) {
     return count;
 }
 
-Test(filelock, acquire_and_release) {
+Scenario(filelock, acquire_and_release) {
     cr_expect_eq(access("a.lock", F_OK), -1, "creating an object touches nothing");
     cr_expect_not(filelock_is_held(lock));
     cr_expect_eq(filelock_release(lock), -EPERM);
@@ -56,7 +55,7 @@ Test(filelock, acquire_and_release) {
     cr_expect_not(filelock_is_held(lock));
 }
 
-Test(filelock, acquires_are_counted) {
+Scenario(filelock, acquires_are_counted) {
     for (unsigned i = 1; i <= 3; i++) {
         cr_assert_eq(filelock_acquire(lock, FILELOCK_ONCE), 0);
         cr_expect_eq(filelock_count(lock), i);
@@ -71,7 +70,7 @@ Test(filelock, acquires_are_counted) {
 }
 
 /* In strict seccomp(2) any call but read, write and exit kills. */
-Test(filelock, counting_makes_no_system_call) {
+Scenario(filelock, counting_makes_no_system_call) {
     pid_t pid = fork();
     if (pid == 0) {
         int bad = filelock_acquire(lock, FILELOCK_ONCE) != 0;
@@ -90,7 +89,7 @@ Test(filelock, counting_makes_no_system_call) {
     cr_expect_eq(status, 0, "%x", status);
 }
 
-Test(filelock, destroy_releases) {
+Scenario(filelock, destroy_releases) {
     struct filelock *other;
     cr_assert_eq(filelock_create(&other, "b.lock", 0), 0);
     cr_assert_eq(filelock_acquire(other, FILELOCK_ONCE), 0);
@@ -100,7 +99,7 @@ Test(filelock, destroy_releases) {
     filelock_destroy(NULL);
 }
 
-Test(filelock, a_timeout_is_a_distinct_error) {
+Scenario(filelock, a_timeout_is_a_distinct_error) {
     struct stranger stranger = stranger_locks("a", LOCK_EX);
     int before = count_descriptors();
     errno = UNTOUCHED;
@@ -135,7 +134,7 @@ static void *time_out(void *blocked) {
     return (void *)bad;
 }
 
-Test(filelock, timeouts_in_threads) {
+Scenario(filelock, timeouts_in_threads) {
     struct stranger stranger = stranger_locks("a", LOCK_EX);
     pthread_t threads[4];
     for (long i = 0; i < 4; i++) {
@@ -154,7 +153,7 @@ Test(filelock, timeouts_in_threads) {
     stranger_leaves(stranger);
 }
 
-Test(filelock, a_limited_wait_stands_in_the_queue_and_gets_it) {
+Scenario(filelock, a_limited_wait_stands_in_the_queue_and_gets_it) {
     struct stranger stranger = stranger_locks("a", LOCK_EX);
     pid_t pid = fork();
     if (pid == 0) {
@@ -169,7 +168,7 @@ Test(filelock, a_limited_wait_stands_in_the_queue_and_gets_it) {
 }
 
 /* P6: the child neither holds nor frees it, and starts afresh. */
-Test(filelock, fork) {
+Scenario(filelock, fork) {
     cr_assert_eq(filelock_acquire(lock, FILELOCK_ONCE), 0);
     pid_t pid = fork();
     if (pid == 0) {
@@ -186,7 +185,7 @@ Test(filelock, fork) {
     cr_expect(filelock_is_held(lock));
 }
 
-Test(filelock, a_living_child_does_not_keep_it) {
+Scenario(filelock, a_living_child_does_not_keep_it) {
     int hold[2];
     char end = 0;
     cr_assert_eq(pipe(hold), 0);
@@ -205,7 +204,7 @@ Test(filelock, a_living_child_does_not_keep_it) {
 
 /* A program started meanwhile does not get the descriptor, whichever way: system(3)
  * makes its child without fork. */
-Test(filelock, no_program_inherits_it) {
+Scenario(filelock, no_program_inherits_it) {
     struct filelock *soft;
     cr_assert_eq(filelock_create(&soft, "b.lock", FILELOCK_SOFT), 0);
     cr_assert_eq(filelock_acquire(soft, FILELOCK_ONCE), 0);
@@ -219,7 +218,7 @@ Test(filelock, no_program_inherits_it) {
 }
 
 /* Its parent dies: a child that never asks for the lock must not keep it. */
-Test(filelock, a_child_does_not_keep_it_for_a_dead_parent) {
+Scenario(filelock, a_child_does_not_keep_it_for_a_dead_parent) {
     int hold[2], ready[2], dead = 0;
     char end = 0;
     cr_assert_eq(pipe(hold), 0);
@@ -262,7 +261,7 @@ static int first_of_its_namespace(void) {
     return lock_state("a") != EXCLUSIVE || filelock_release(lock) != 0;
 }
 
-Test(filelock, a_child_with_the_same_pid) {
+Scenario(filelock, a_child_with_the_same_pid) {
     int status;
     pid_t outer = fork();
     if (outer == 0) {
@@ -283,7 +282,7 @@ Test(filelock, a_child_with_the_same_pid) {
 }
 
 /* P2: somebody unlinks the file as we wait for it. */
-Test(filelock, a_replaced_file_is_not_the_lock) {
+Scenario(filelock, a_replaced_file_is_not_the_lock) {
     struct stranger stranger = stranger_locks("a", LOCK_EX);
     pid_t pid = fork();
     if (pid == 0) {
@@ -299,7 +298,7 @@ Test(filelock, a_replaced_file_is_not_the_lock) {
     cr_expect_eq(status, 0);
 }
 
-Test(filelock, what_is_not_a_regular_file) {
+Scenario(filelock, what_is_not_a_regular_file) {
     int before = count_descriptors();
     cr_assert_eq(mkfifo("a.lock", 0600), 0);
     cr_expect_eq(filelock_acquire(lock, FILELOCK_ONCE), -ENXIO);
@@ -314,7 +313,7 @@ Test(filelock, what_is_not_a_regular_file) {
     cr_expect_eq(count_descriptors(), before, "a descriptor leaks");
 }
 
-Test(filelock, errors_of_the_path) {
+Scenario(filelock, errors_of_the_path) {
     struct filelock *other;
     cr_expect_eq(filelock_create(&other, "", 0), -EINVAL);
     cr_assert_eq(filelock_create(&other, "missing/a.lock", 0), 0);
@@ -323,14 +322,14 @@ Test(filelock, errors_of_the_path) {
     filelock_destroy(other);
 }
 
-Test(filelock, content_is_never_touched) {
+Scenario(filelock, content_is_never_touched) {
     put_file("a.lock", "somebody's data\n");
     cr_assert_eq(filelock_acquire(lock, FILELOCK_ONCE), 0);
     cr_expect_eq(filelock_release(lock), 0);
     cr_expect_str_eq(file_content("a.lock"), "somebody's data\n");
 }
 
-Test(filelock, the_mode_follows_the_umask) {
+Scenario(filelock, the_mode_follows_the_umask) {
     struct stat stat_of;
     umask(027);
     cr_assert_eq(filelock_acquire(lock, FILELOCK_ONCE), 0);
@@ -346,7 +345,7 @@ static int guarded(void) {
     return lock_state("a") == EXCLUSIVE;
 }
 
-Test(filelock, a_guard_releases_on_every_way_out) {
+Scenario(filelock, a_guard_releases_on_every_way_out) {
     cr_expect_eq(guarded(), 1);
     cr_expect_eq(lock_state("a"), FREE);
     struct stranger stranger = stranger_locks("a", LOCK_EX);
@@ -355,7 +354,7 @@ Test(filelock, a_guard_releases_on_every_way_out) {
 }
 
 /* P4, in both directions. */
-Test(filelock, excludes_py_filelock_and_flock) {
+Scenario(filelock, excludes_py_filelock_and_flock) {
     cr_assert_eq(filelock_acquire(lock, FILELOCK_ONCE), 0);
     cr_expect_eq(run_shell(NULL, "flock -n a.lock true"), 1);
     cr_expect_eq(run_shell(NULL, "/usr/bin/python3 -c 'import filelock\n"

@@ -21,13 +21,12 @@ static void begin(void) {
     cr_assert_eq(filelock_create(&lock, "a.lock", FILELOCK_PER_PROCESS), 0);
 }
 
-static void end(void) {
+static void finish(void) {
     filelock_destroy(lock);
     cr_expect_neq(lock_state("a"), EXCLUSIVE);
-    scenario_end();
 }
 
-TestSuite(per_process, .init = begin, .fini = end, .timeout = 120);
+TestSuite(per_process, .init = begin, .fini = scenario_end, .timeout = 120);
 
 /* --- calls in another thread --- */
 
@@ -71,7 +70,7 @@ static int elsewhere(struct filelock *what, char which, uint64_t timeout) {
 
 /* --- counting --- */
 
-Test(per_process, acquires_of_all_threads_are_counted) {
+Scenario(per_process, acquires_of_all_threads_are_counted) {
     cr_assert_eq(filelock_acquire(lock, FILELOCK_ONCE), 0);
     cr_expect_eq(elsewhere(lock, 'a', FILELOCK_ONCE), 0);
     cr_expect_eq(elsewhere(lock, 'a', FILELOCK_FOREVER), 0);
@@ -85,7 +84,7 @@ Test(per_process, acquires_of_all_threads_are_counted) {
     cr_expect_eq(filelock_release(lock), -EPERM);
 }
 
-Test(per_process, any_thread_may_release) {
+Scenario(per_process, any_thread_may_release) {
     cr_assert_eq(elsewhere(lock, 'a', FILELOCK_ONCE), 0);
     cr_expect(filelock_is_held(lock), "that thread is gone, its lock is not");
     cr_assert_eq(filelock_acquire(lock, FILELOCK_ONCE), 0);
@@ -95,7 +94,7 @@ Test(per_process, any_thread_may_release) {
     cr_expect_eq(lock_state("a"), FREE);
 }
 
-Test(per_process, all_at_once) {
+Scenario(per_process, all_at_once) {
     cr_assert_eq(elsewhere(lock, 'a', FILELOCK_ONCE), 0);
     cr_assert_eq(filelock_acquire(lock, FILELOCK_ONCE), 0);
     cr_assert_eq(elsewhere(lock, 'a', FILELOCK_ONCE), 0);
@@ -104,7 +103,7 @@ Test(per_process, all_at_once) {
     cr_expect_eq(lock_state("a"), FREE);
 }
 
-Test(per_process, shared_by_all) {
+Scenario(per_process, shared_by_all) {
     cr_assert_eq(filelock_acquire_shared(lock, FILELOCK_ONCE), 0);
     cr_expect_eq(elsewhere(lock, 's', FILELOCK_ONCE), 0);
     cr_expect_eq(lock_state("a"), SHARED);
@@ -146,12 +145,12 @@ static void one_try_is_enough(struct filelock *what) {
     cr_expect_eq(filelock_count(what), 0);
 }
 
-Test(per_process, one_try_is_enough) {
+Scenario(per_process, one_try_is_enough) {
     one_try_is_enough(lock);
     cr_expect_eq(lock_state("a"), FREE);
 }
 
-Test(per_process, one_try_is_enough_for_soft) {
+Scenario(per_process, one_try_is_enough_for_soft) {
     struct filelock *soft;
     cr_assert_eq(filelock_create(&soft, "b.lock", FILELOCK_PER_PROCESS | FILELOCK_SOFT), 0);
     one_try_is_enough(soft);
@@ -178,13 +177,13 @@ static void wait_together(struct filelock *what, char a, char b) {
     cr_expect_eq(lock_state("a"), FREE);
 }
 
-Test(per_process, waiting_together) {
+Scenario(per_process, waiting_together) {
     wait_together(lock, 'a', 'a');
     wait_together(lock, 's', 's');
 }
 
 /* Who wants it shared is content with what another gets exclusively. */
-Test(per_process, waiting_for_different_things) {
+Scenario(per_process, waiting_for_different_things) {
     for (int i = 0; i < 20; i++) {
         struct stranger stranger = stranger_locks("a", LOCK_EX);
         struct call exclusive = {.lock = lock, .what = 'a', .timeout = FILELOCK_FOREVER};
@@ -205,7 +204,7 @@ Test(per_process, waiting_for_different_things) {
 }
 
 /* The process gets it shared while a thread waits for more: that would wait for us. */
-Test(per_process, shared_while_another_wants_more) {
+Scenario(per_process, shared_while_another_wants_more) {
     struct stranger stranger = stranger_locks("a", LOCK_SH);
     struct call exclusive = {.lock = lock, .what = 'a', .timeout = FILELOCK_FOREVER};
     start(&exclusive);
@@ -217,7 +216,7 @@ Test(per_process, shared_while_another_wants_more) {
     stranger_leaves(stranger);
 }
 
-Test(per_process, one_gives_up_the_other_waits) {
+Scenario(per_process, one_gives_up_the_other_waits) {
     struct stranger stranger = stranger_locks("a", LOCK_EX);
     struct call patient = {.lock = lock, .what = 'a', .timeout = FILELOCK_FOREVER};
     start(&patient);
@@ -281,11 +280,11 @@ static void processes_exclude_one_another(struct filelock *what) {
     cr_assert_eq(munmap(counter, sizeof(*counter)), 0);
 }
 
-Test(per_process, processes_exclude_one_another) {
+Scenario(per_process, processes_exclude_one_another) {
     processes_exclude_one_another(lock);
 }
 
-Test(per_process, processes_exclude_one_another_with_soft) {
+Scenario(per_process, processes_exclude_one_another_with_soft) {
     struct filelock *soft;
     cr_assert_eq(filelock_create(&soft, "b.lock", FILELOCK_PER_PROCESS | FILELOCK_SOFT), 0);
     processes_exclude_one_another(soft);
@@ -295,7 +294,7 @@ Test(per_process, processes_exclude_one_another_with_soft) {
 /* --- two objects on one path --- */
 
 /* Who has acquired it, and has not released it, is told that he waits for himself. */
-Test(per_process, two_objects) {
+Scenario(per_process, two_objects) {
     struct filelock *other;
     cr_assert_eq(filelock_create(&other, "./a.lock", FILELOCK_PER_PROCESS), 0);
     cr_assert_eq(elsewhere(lock, 'a', FILELOCK_ONCE), 0);
