@@ -12,20 +12,7 @@
 
 #include "tests/shim/soft_scenario.h"
 
-static void start(const char *rules) {
-    puppet = puppet_start(rules, "AUTOLOCK_LOG=log", NULL);
-    cr_assert_eq(puppet_call(puppet, "open a.csv 2"), 3);
-    cr_assert(is_there("a.csv.lock"));
-}
-
-static void begin(void) {
-    scenario_begin();
-    put_file("a.csv", "1\n");
-    put_file("b.csv", "2\n");
-    start(RULES);
-}
-
-TestSuite(soft_process, .init = begin, .fini = scenario_end, .timeout = 120);
+TestSuite(soft_process, .init = soft_begin_open, .fini = scenario_end, .timeout = 120);
 
 /* However the child came to be, and whatever it does. */
 Scenario(soft_process, a_child_releases_nothing) {
@@ -88,12 +75,12 @@ Scenario(soft_process, a_child_that_is_waited_for_passes) {
 Scenario(soft_process, nested_fail_and_wait) {
     CALL(0, "close 3");
     (void)puppet_end(puppet);
-    start("*.csv kind=soft nested=fail");
+    soft_start("*.csv kind=soft nested=fail");
     CALL(256, "child_opens a.csv 2");
     cr_expect(strstr(file_content("log"), "nested=fail"), "%s", file_content("log"));
     CALL(0, "close 3");
     (void)puppet_end(puppet);
-    start("*.csv kind=soft nested=wait timeout=300ms");
+    soft_start("*.csv kind=soft nested=wait timeout=300ms");
     CALL(256, "child_opens a.csv 2");
     cr_expect(strstr(file_content("log"), "timeout after"), "%s", file_content("log"));
     CALL(0, "close 3");
@@ -158,14 +145,14 @@ Scenario(soft_process, exec_ends_what_leaks_above_and_what_is_closed) {
 
 Scenario(soft_process, inherit_all_and_none) {
     (void)puppet_end(puppet);
-    start("*.csv kind=soft inherit=all");
+    soft_start("*.csv kind=soft inherit=all");
     puppet_tell(puppet, "exec");
     CALL(3, "dup2 3 3");
     HELD;
     CALL(0, "close 3");
     GONE;
     (void)puppet_end(puppet);
-    start("*.csv kind=soft inherit=none");
+    soft_start("*.csv kind=soft inherit=none");
     CALL(1, "dup2 3 1");
     puppet_tell(puppet, "exec");
     CALL(1, "dup2 1 1");
@@ -194,7 +181,7 @@ Scenario(soft_process, exec_with_another_environment) {
         CALL(1, "dup2 1 1");
         if (i + 1 < sizeof(environments) / sizeof(environments[0])) {
             (void)puppet_end(puppet);
-            start(RULES);
+            soft_start(RULES);
         }
     }
 }
@@ -210,99 +197,9 @@ Scenario(soft_process, exec_without_the_shim) {
     HELD;
     (void)puppet_end(puppet);
     HELD;
-    start(RULES);
+    soft_start(RULES);
     CALL(0, "close 3");
     GONE;
-}
-
-Scenario(soft_process, every_way_to_end_removes_it) {
-    static const char *const ways[] = {"exit 3", "_exit 3", "_Exit 3", "quick_exit 3"};
-    for (size_t i = 0; i < sizeof(ways) / sizeof(ways[0]); i++) {
-        CALL(4, "dup 3");
-        CALL(5, "open b.csv 2");
-        puppet_tell(puppet, "%s", ways[i]);
-        int status = puppet_end(puppet);
-        cr_expect(WIFEXITED(status) && WEXITSTATUS(status) == 3, "%s: %x", ways[i], status);
-        cr_expect_not(is_there("a.csv.lock"), "%s", ways[i]);
-        cr_expect_not(is_there("b.csv.lock"), "%s", ways[i]);
-        start(RULES);
-    }
-    cr_expect_eq(puppet_end(puppet), 0); /* from main */
-    puppet = NULL;
-    cr_expect_not(is_there("a.csv.lock"));
-    start("*.csv kind=soft hold=process");
-    CALL(0, "close 3");
-    HELD;
-}
-
-Scenario(soft_process, what_ends_it_by_force_leaves_it_stale) {
-    puppet_tell(puppet, "abort");
-    cr_expect(WIFSIGNALED(puppet_end(puppet)));
-    cr_expect(is_there("a.csv.lock"));
-    start(RULES);
-    cr_expect_eq(atol(file_content("a.csv.lock")), puppet->pid);
-    puppet_kill(puppet);
-    cr_expect(is_there("a.csv.lock"));
-    start(RULES);
-    CALL(0, "close 3");
-    GONE;
-}
-
-/* It stops in the middle of its next write to a file (SIGXFSZ): is the file locked
- * then? */
-static void expect_held_at_write(const char *what) {
-    int status;
-    cr_assert_eq(waitpid(puppet->pid, &status, WUNTRACED), puppet->pid);
-    cr_expect(WIFSTOPPED(status), "%s: it has written nothing", what);
-    cr_expect(is_there("a.csv.lock"), "%s: not locked any more", what);
-    kill(puppet->pid, SIGCONT);
-    (void)puppet_end(puppet);
-    cr_expect_not(is_there("a.csv.lock"), "%s", what);
-}
-
-Scenario(soft_process, what_is_still_written_while_it_ends) {
-    static const char *const preparations[][3] = {
-        {"fdopen 3 r+", "fputs 3 buffered", "exit 0"},
-        {"fopen a.csv a", "fputs 4 buffered", "exit 0"},
-        {"fopen a.csv r+", "fputs 4 buffered", "exit 0"},
-        {"fopen /dev/null r+", "freopen 4 a.csv a", "fputs 4 buffered"},
-        {"write_at_exit 3", "dup 3", "exit 0"},
-        {"write_at_quick_exit 3", "dup 3", "quick_exit 0"},
-    };
-    for (size_t i = 0; i < sizeof(preparations) / sizeof(preparations[0]); i++) {
-        bool last_is_end = i != 3;
-        for (int j = 0; j < (last_is_end ? 2 : 3); j++) {
-            cr_expect_geq(puppet_call(puppet, "%s", preparations[i][j]), 0);
-        }
-        CALL(0, "stop_at_write");
-        puppet_tell(puppet, "%s", last_is_end ? preparations[i][2] : "exit 0");
-        expect_held_at_write(preparations[i][0]);
-        put_file("a.csv", "1\n");
-        start(RULES);
-    }
-}
-
-Scenario(soft_process, what_streams_had_is_in_the_file_before_the_next_one) {
-    CALL(3, "fdopen 3 r+");
-    cr_expect_geq(puppet_call(puppet, "fputs 3 buffered"), 0);
-    pid_t reader = start_shell("*.csv kind=soft", "exec cat a.csv >seen");
-    cr_expect_eq(puppet_end(puppet), 0);
-    puppet = NULL;
-    cr_expect_eq(end_shell(reader), 0);
-    cr_expect_str_eq(file_content("seen"), "buffered");
-}
-
-/* Nor what _exit(2) never writes. */
-Scenario(soft_process, exit_without_flush_flushes_nothing) {
-    static const char *const ways[] = {"_exit 0", "_Exit 0", "quick_exit 0"};
-    for (size_t i = 0; i < sizeof(ways) / sizeof(ways[0]); i++) {
-        CALL(3, "fdopen 3 r+");
-        cr_expect_geq(puppet_call(puppet, "fputs 3 buffered"), 0);
-        puppet_tell(puppet, "%s", ways[i]);
-        cr_expect_eq(puppet_end(puppet), 0);
-        cr_expect_str_eq(file_content("a.csv"), "1\n", "%s", ways[i]);
-        start(RULES);
-    }
 }
 
 /* Redirections of a shell: the one that has the marker waits for the command, or is

@@ -29,6 +29,20 @@ static inline void soft_begin(void) {
     puppet = puppet_start(RULES, "AUTOLOCK_LOG=log", NULL);
 }
 
+/* For those whose program has one open from the start. */
+static inline void soft_start(const char *rules) {
+    puppet = puppet_start(rules, "AUTOLOCK_LOG=log", NULL);
+    cr_assert_eq(puppet_call(puppet, "open a.csv 2"), 3);
+    cr_assert(is_there("a.csv.lock"));
+}
+
+static inline void soft_begin_open(void) {
+    scenario_begin();
+    put_file("a.csv", "1\n");
+    put_file("b.csv", "2\n");
+    soft_start(RULES);
+}
+
 static inline void finish(void) {
     if (puppet) {
         cr_expect_eq(puppet_end(puppet), 0);

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -89,8 +90,49 @@ static long do_vfork_shell(void) {
     return waitpid(pid, &status, 0) == pid ? status : -1;
 }
 
+/* Into the buffer of stdout or stderr: standard_puts 1|2 TEXT. */
+static long do_standard_puts(void) {
+    static char buffers[2][4096];
+    FILE *stream = number(1) == 1 ? stdout : stderr;
+    if (setvbuf(stream, buffers[number(1) - 1], _IOFBF, sizeof(buffers[0])) != 0) {
+        return -1;
+    }
+    return fputs(words[2], stream) < 0;
+}
+
+/* Streams on s0.csv, s1.csv and so on, each with something in its buffer:
+ * open_streams COUNT, how many there are; close_streams COUNT, how many fail. */
+static FILE *many[1000];
+static long do_open_streams(void) {
+    struct rlimit limit;
+    long i;
+    getrlimit(RLIMIT_NOFILE, &limit);
+    limit.rlim_cur = limit.rlim_max;
+    setrlimit(RLIMIT_NOFILE, &limit);
+    for (i = 0; i < number(1); i++) {
+        char name[32];
+        snprintf(name, sizeof(name), "s%ld.csv", i);
+        many[i] = fopen(name, "w");
+        if (!many[i] || fputs("buffered", many[i]) < 0) {
+            break;
+        }
+    }
+    return i;
+}
+static long do_close_streams(void) {
+    long failed = 0;
+    for (long i = 0; i < number(1); i++) {
+        failed += fclose(many[i]) != 0;
+    }
+    return failed;
+}
+
 const struct command end_commands[] = {
-    COMMAND(exit),        COMMAND(_exit),         COMMAND(_Exit),      COMMAND(quick_exit),
-    COMMAND(abort),       COMMAND(write_at_exit), COMMAND(child_ends), COMMAND(write_at_quick_exit),
-    COMMAND(child_opens), COMMAND(vfork_shell),   {NULL, NULL},
+    COMMAND(exit),          COMMAND(_exit),
+    COMMAND(_Exit),         COMMAND(quick_exit),
+    COMMAND(abort),         COMMAND(write_at_exit),
+    COMMAND(child_ends),    COMMAND(write_at_quick_exit),
+    COMMAND(child_opens),   COMMAND(vfork_shell),
+    COMMAND(standard_puts), COMMAND(open_streams),
+    COMMAND(close_streams), {NULL, NULL},
 };
