@@ -4,31 +4,46 @@
 
 #include "lib/sys_linux.h"
 
+/* NULL: not asked for yet. `none` once there was none to be had, for good: the token
+ * may not change while somebody holds something by it. */
 static _Atomic(_Atomic pid_t *) page;
+static _Atomic pid_t none;
 
-/* Maps the page. Without it (no memory, an old kernel) every question costs a
- * getpid: slower, but right. */
 static _Atomic pid_t *map_page(void) {
     size_t size = 4096;
     _Atomic pid_t *mine = sys_map(size);
-    if (!mine) {
-        return NULL;
-    }
-    if (SYS_CALL(SYS_madvise, mine, size, MADV_WIPEONFORK, 0, 0, 0) < 0) {
+    if (mine && SYS_CALL(SYS_madvise, mine, size, MADV_WIPEONFORK, 0, 0, 0) < 0) {
         sys_unmap((void *)mine, size);
-        return NULL;
+        mine = NULL;
     }
-    _Atomic pid_t *other = NULL;
-    if (!atomic_compare_exchange_strong(&page, &other, mine)) {
+    _Atomic pid_t *first = NULL, *got = mine ? mine : &none;
+    if (atomic_compare_exchange_strong(&page, &first, got)) {
+        return got;
+    }
+    if (mine) {
         sys_unmap((void *)mine, size);
-        return other;
     }
-    return mine;
+    return first;
+}
+
+/* The page, or NULL: without it (no memory, an old kernel) every question costs a
+ * getpid: slower, but right. */
+static _Atomic pid_t *existing_page(void) {
+    _Atomic pid_t *mark = atomic_load_explicit(&page, memory_order_acquire);
+    return mark == &none ? NULL : mark;
+}
+
+static _Atomic pid_t *page_of_ours(void) {
+    _Atomic pid_t *mark = atomic_load_explicit(&page, memory_order_acquire);
+    if (!mark) {
+        mark = map_page();
+    }
+    return mark == &none ? NULL : mark;
 }
 
 pid_t process_mark(void) {
-    _Atomic pid_t *mark = atomic_load_explicit(&page, memory_order_acquire);
-    if (!mark && !(mark = map_page())) {
+    _Atomic pid_t *mark = page_of_ours();
+    if (!mark) {
         return sys_getpid();
     }
     pid_t pid = atomic_load_explicit(mark, memory_order_relaxed);
@@ -41,8 +56,8 @@ pid_t process_mark(void) {
 
 uint64_t process_token(void) {
     static _Atomic uint64_t forks; /* of our ancestors: its copy goes on in a child */
-    _Atomic pid_t *mark = atomic_load_explicit(&page, memory_order_acquire);
-    if (!mark && !(mark = map_page())) {
+    _Atomic pid_t *mark = page_of_ours();
+    if (!mark) {
         return (uint64_t)sys_getpid();
     }
     _Atomic uint64_t *token = (_Atomic uint64_t *)(void *)&mark[2];
@@ -57,12 +72,12 @@ uint64_t process_token(void) {
 }
 
 bool process_mark_is_new(void) {
-    _Atomic pid_t *mark = atomic_load_explicit(&page, memory_order_acquire);
+    _Atomic pid_t *mark = existing_page();
     return mark && atomic_load_explicit(&mark[1], memory_order_relaxed) == 0;
 }
 
 void process_mark_claim(void) {
-    _Atomic pid_t *mark = atomic_load_explicit(&page, memory_order_acquire);
+    _Atomic pid_t *mark = existing_page();
     if (mark) {
         atomic_store_explicit(&mark[1], 1, memory_order_relaxed);
     }

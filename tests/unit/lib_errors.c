@@ -256,3 +256,31 @@ Test(errors, enomem) {
 #endif
     in_child(no_memory);
 }
+
+/* Too little for a page, for a while, but enough for malloc: what was locked then is
+ * held afterwards too. (It used to be taken for what a parent holds, and given up.) */
+static void *kept[64];
+static int no_page_at_first(void) {
+    struct filelock *lock;
+    struct rlimit limit = {.rlim_cur = 0, .rlim_max = RLIM_INFINITY};
+    for (size_t i = 0; i < sizeof(kept) / sizeof(kept[0]); i++) {
+        kept[i] = malloc((i + 1) * 16); /* keeps malloc from giving back what it has */
+        free(malloc((i + 1) * 16));
+    }
+    if (setrlimit(RLIMIT_AS, &limit) < 0 || filelock_create(&lock, "x.lock", 0) < 0 ||
+        filelock_acquire(lock, FILELOCK_ONCE) < 0) {
+        return 1;
+    }
+    limit.rlim_cur = RLIM_INFINITY;
+    if (setrlimit(RLIMIT_AS, &limit) < 0 || !filelock_is_held(lock)) {
+        return 2;
+    }
+    if (lock_state("x") != EXCLUSIVE) {
+        return 3;
+    }
+    return filelock_release(lock) < 0 || lock_state("x") != FREE ? 4 : 0;
+}
+
+Test(errors, memory_that_comes_back) {
+    in_child(no_page_at_first);
+}
