@@ -107,11 +107,7 @@ static bool unwritable(int error) {
 
 static int open_existing(int dirfd, const char *name) {
     int fd = above_stdio(sys_openat(dirfd, name, O_RDWR | FLAGS, 0));
-    if (unwritable(fd)) {
-        int readable = above_stdio(sys_openat(dirfd, name, O_RDONLY | FLAGS, 0));
-        return readable == -ENOENT ? fd : readable;
-    }
-    return fd;
+    return unwritable(fd) ? above_stdio(sys_openat(dirfd, name, O_RDONLY | FLAGS, 0)) : fd;
 }
 
 static int open_or_make(int dirfd, const char *name, enum sidecar_making making,

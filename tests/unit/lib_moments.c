@@ -8,6 +8,7 @@
 #include <string.h>
 #include <sys/file.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/utsname.h>
 #include <sys/wait.h>
@@ -100,6 +101,31 @@ Test(moments, a_signal_as_the_file_is_replaced_ends_the_wait) {
     int status = moment_end(pid);
     cr_expect_eq(status, 0, "%x", (unsigned)status);
     stranger_leaves(second);
+}
+
+/* --- somebody who removes the file at each release --- */
+
+static int who_may_only_read_gets_it(void) {
+    if (geteuid() == 0 && (setgid(65534) < 0 || setuid(65534) < 0)) {
+        return 2;
+    }
+    return acquire(0, FILELOCK_ONCE) != 0;
+}
+
+/* It goes just as it has turned out that it may not be written: then it can be made. */
+Test(moments, a_file_that_goes_between_two_ways_to_open_it) {
+    uint64_t path;
+    put_file("a.lock", "");
+    cr_assert_eq(chmod("a.lock", 0444), 0);
+    cr_assert_eq(chmod(".", 0777), 0);
+    pid_t pid = moment_start(who_may_only_read_gets_it);
+    do {
+        cr_assert(moment_after(pid, SYS_openat));
+        path = moment_peek(pid, moment_arguments[1]);
+    } while (memcmp(&path, "a.lock", sizeof("a.lock")) != 0);
+    cr_assert_eq(unlink("a.lock"), 0);
+    int status = moment_end(pid);
+    cr_expect_eq(status, 0, "%x", (unsigned)status);
 }
 
 /* --- pauses --- */
