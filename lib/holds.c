@@ -142,6 +142,14 @@ static int join(struct hold *hold, const struct hold *first) {
     return HOLDS_COUNTS;
 }
 
+/* What has been locked for nothing: a child that was made meanwhile (posix_spawn(3)) may
+ * have a copy of the descriptor, and others wait for that file. */
+static void unlock(const struct filelock *lock, const struct hold *hold) {
+    if (!is_per_process(lock) || !companion(lock, hold)) {
+        (void)sys_flock(hold->fd, LOCK_UN);
+    }
+}
+
 int holds_settle(struct filelock *lock, struct hold *hold) {
     const struct hold *first = holds_find(lock);
     if (first) {
@@ -157,6 +165,7 @@ int holds_settle(struct filelock *lock, struct hold *hold) {
         }
         int r = sidecar_is_current(AT_FDCWD, lock->path, hold->fd, hold->id);
         if (r <= 0) {
+            unlock(lock, hold);
             return r < 0 ? r : HOLDS_REPLACED;
         }
         if (is_per_process(lock)) {

@@ -4,9 +4,11 @@
 #include <fcntl.h>
 #include <pthread.h>
 #include <signal.h>
+#include <spawn.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -163,4 +165,46 @@ Test(forks, without_end) {
     int status;
     cr_assert_eq(waitpid(pid, &status, 0), pid);
     cr_expect_eq(status, 0, "%x", (unsigned)status);
+}
+
+/* --- children that are not told of (posix_spawn(3)), and have copies for a while --- */
+
+/* One that says that it is made, and does not start its program until it may. */
+static void *spawn_when_told(void *nothing) {
+    char byte, *arguments[] = {"true", NULL};
+    posix_spawn_file_actions_t actions;
+    pid_t pid;
+    if (read(order[0], &byte, 1) == 1 && posix_spawn_file_actions_init(&actions) == 0 &&
+        posix_spawn_file_actions_addopen(&actions, 100, "is_made", O_RDONLY, 0) == 0 &&
+        posix_spawn_file_actions_addopen(&actions, 101, "may_go_on", O_RDONLY, 0) == 0) {
+        (void)posix_spawn(&pid, "/bin/true", &actions, NULL, arguments, NULL);
+    }
+    return nothing;
+}
+
+static int acquire_beside_a_spawner(void) {
+    pthread_t thread;
+    return pthread_create(&thread, NULL, spawn_when_told, NULL) != 0 ? 2 : acquire();
+}
+
+/* What was locked for nothing, since it had been replaced, is free for those who wait
+ * for it, to find out the same. */
+Test(forks, what_has_been_replaced_is_not_kept) {
+    cr_assert_eq(mkfifo("is_made", 0600), 0);
+    cr_assert_eq(mkfifo("may_go_on", 0600), 0);
+    pid_t pid = moment_start(acquire_beside_a_spawner);
+    struct stranger stranger = stranger_locks("a", LOCK_EX);
+    cr_assert(moment_before(pid, SYS_flock), "the try");
+    cr_assert(moment_before(pid, SYS_flock), "the wait");
+    cr_assert_eq(write(order[1], "x", 1), 1);
+    int made = open("is_made", O_WRONLY | O_CLOEXEC), old = open("a.lock", O_RDWR | O_CLOEXEC);
+    cr_assert_eq(unlink("a.lock"), 0);
+    put_file("a.lock", "");
+    stranger_leaves(stranger);
+    int status = moment_end(pid);
+    cr_expect_eq(status, 0, "%x", (unsigned)status);
+    cr_expect_eq(flock(old, LOCK_EX | LOCK_NB), 0, "the child has it");
+    cr_assert_eq(close(open("may_go_on", O_WRONLY | O_CLOEXEC)), 0);
+    cr_assert_eq(close(made), 0);
+    cr_assert_eq(close(old), 0);
 }
