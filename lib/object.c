@@ -85,6 +85,7 @@ static void drop_inherited(struct filelock *lock) {
         lock->holds = hold->next;
         if (hold->fd >= 0) {
             close_if_same(hold->fd, hold->id);
+            hold->fd = -1; /* an acquire that a handler's child goes back into knows it */
         }
         hold->next = lock->spare;
         lock->spare = hold;
