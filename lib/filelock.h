@@ -37,7 +37,9 @@
  * it like strangers; see FILELOCK_PER_PROCESS.
  * Fork: the child of fork(2) does not hold its parent's locks and cannot free
  * them; an object that it inherited starts afresh there. Not for the child of
- * vfork(2), nor for those of _Fork(3) and clone(2), of which we are not told.
+ * vfork(2), nor for those of _Fork(3) and clone(2), of which we are not told. No program
+ * inherits a lock across execve(2), but a soft one that is held stays until the process
+ * ends.
  * Signals: only filelock_cancel is async-signal-safe. While a wait with a limit
  * lasts, one real-time signal that had its default action has a handler of ours;
  * one without a limit leaves all as it is until it is cancelled. A handler must
@@ -116,7 +118,8 @@ void filelock_set_timeout(struct filelock *lock, uint64_t timeout);
  *   -ENOENT, -ENOTDIR  its directory is missing, or none
  *   -EMFILE, -ENFILE  no descriptor left: the lock may be free, held or stale
  *   -ENOLCK     the kernel or the server has no lock left
- *   -ENOSPC, -EDQUOT, -EFBIG  no room for a soft lock's text; none is left behind
+ *   -ENOSPC, -EDQUOT, -EFBIG  no room to make the file, or for a soft lock's text; none
+ *               is left behind
  *   -EPERM      a stale soft lock may not be removed: it is another user's, in a
  *               sticky directory; or the directory is immutable (chattr(1))
  *   -ENAMETOOLONG  a name or the path is too long

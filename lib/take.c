@@ -156,8 +156,16 @@ static int after_replacement(struct taking *taking, int times, uint64_t *pause) 
     return backoff_again(pause, until, taking->blocked);
 }
 
+/* Somebody has a lease on the file (fcntl(2)), who is asked by the kernel to give it
+ * back: until then an open that does not wait fails. */
+static int after_refusal(struct taking *taking, uint64_t *pause) {
+    uint64_t until = take_until(taking);
+    hold_signals(taking);
+    return backoff_sleep(pause, until, taking->blocked);
+}
+
 static int flock_rounds(struct taking *taking) {
-    uint64_t process = process_token(), pause = 0;
+    uint64_t process = process_token(), pause = 0, lease_pause = 0;
     int replaced = 0;
     for (;;) {
         int r = flock_round(taking);
@@ -165,15 +173,14 @@ static int flock_rounds(struct taking *taking) {
             close_file(taking); /* our parent's lock */
             return 0;
         }
-        if (r < 0 || r == HOLDS_COUNTS) {
-            return r;
-        }
-        if (r == HOLDS_REPLACED) {
+        if (r == -EWOULDBLOCK) {
+            r = after_refusal(taking, &lease_pause);
+        } else if (r == HOLDS_REPLACED) {
             replaced += replaced < SIDECAR_ATTEMPTS;
             r = after_replacement(taking, replaced, &pause);
-            if (r < 0) {
-                return r;
-            }
+        }
+        if (r < 0 || r == HOLDS_COUNTS) {
+            return r;
         }
     }
 }

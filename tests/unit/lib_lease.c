@@ -1,0 +1,83 @@
+/* A lock file on which somebody has a lease (fcntl(2), F_SETLEASE), as file servers do:
+ * the kernel refuses to open it until he has given that back. */
+#include <criterion/criterion.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "lib/filelock.h"
+#include "tests/support/harness.h"
+
+static struct filelock *lock;
+
+static void begin(void) {
+    scenario_begin();
+    put_file("a.lock", "");
+    cr_assert_eq(filelock_create(&lock, "a.lock", 0), 0);
+}
+static void end(void) {
+    filelock_destroy(lock);
+    scenario_end();
+}
+TestSuite(lease, .init = begin, .fini = end, .timeout = 120);
+
+#define CANNOT 77
+
+/* Takes it, says so, and gives it back when the kernel asks, or never. */
+static void hold_lease(int ready, bool deaf) {
+    sigset_t asked;
+    int fd = open("a.lock", O_RDWR | O_CLOEXEC), number;
+    (void)sigemptyset(&asked);
+    (void)sigaddset(&asked, SIGIO);
+    (void)sigprocmask(SIG_BLOCK, &asked, NULL);
+    (void)alarm(60);
+    if (fcntl(fd, F_SETLEASE, F_WRLCK) < 0) {
+        _exit(CANNOT);
+    }
+    if (write(ready, "x", 1) != 1 || sigwait(&asked, &number) != 0) {
+        _exit(1);
+    }
+    while (deaf) {
+        (void)pause();
+    }
+    _exit(fcntl(fd, F_SETLEASE, F_UNLCK) < 0);
+}
+
+static pid_t lease(bool deaf) {
+    int ready[2], status;
+    char byte;
+    cr_assert_eq(pipe(ready), 0);
+    pid_t pid = fork();
+    if (pid == 0) {
+        (void)close(ready[0]);
+        hold_lease(ready[1], deaf);
+    }
+    cr_assert_eq(close(ready[1]), 0);
+    if (read(ready[0], &byte, 1) != 1) {
+        cr_assert_eq(waitpid(pid, &status, 0), pid);
+        cr_assert_eq(WEXITSTATUS(status), CANNOT, "%x", (unsigned)status);
+        cr_skip("this file system has no leases");
+    }
+    cr_assert_eq(close(ready[0]), 0);
+    return pid;
+}
+
+Test(lease, is_waited_for) {
+    int status;
+    pid_t pid = lease(false);
+    cr_expect_eq(filelock_acquire(lock, FILELOCK_FOREVER), 0);
+    cr_assert_eq(waitpid(pid, &status, 0), pid);
+    cr_expect_eq(status, 0, "%x", (unsigned)status);
+    cr_expect_eq(lock_state("a"), EXCLUSIVE);
+}
+
+Test(lease, but_not_for_longer_than_asked) {
+    pid_t pid = lease(true);
+    cr_expect_eq(filelock_acquire(lock, FILELOCK_ONCE), -ETIMEDOUT);
+    cr_expect_eq(filelock_acquire(lock, 50000), -ETIMEDOUT);
+    cr_assert_eq(kill(pid, SIGKILL), 0);
+    cr_assert_eq(waitpid(pid, NULL, 0), pid);
+    cr_expect_eq(filelock_acquire(lock, FILELOCK_ONCE), 0);
+}
