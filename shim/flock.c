@@ -124,7 +124,7 @@ static bool end_shared(struct sidecar_id id) {
         }
         int served = table_serves(word);
         if (served >= 0) {
-            reference_drop(served, table_get(served));
+            reference_unlocked(served, table_get(served));
         } else if (table_other(word) == TABLE_MAPPED) {
             hidden_close(hidden);
         }
@@ -168,7 +168,7 @@ static void unlocked(int fd, table_word word) {
     if (is_data_file(fd, word) || (was_program && !table_is_locked(word))) {
         return;
     }
-    reference_drop(fd, word);
+    reference_unlocked(fd, word);
     if (!was_program) {
         return;
     }
@@ -176,8 +176,13 @@ static void unlocked(int fd, table_word word) {
          hidden = table_previous(TABLE_HIDDEN, hidden)) {
         table_word held = table_get(hidden);
         int served = table_serves(held);
-        if (served >= 0 && table_id(hidden, held, &other) && sidecar_same(id, other)) {
-            reference_drop(served, table_get(served));
+        if (!table_id(hidden, held, &other) || !sidecar_same(id, other)) {
+            continue;
+        }
+        if (served >= 0) {
+            reference_unlocked(served, table_get(served));
+        } else if (table_other(held) == TABLE_LEFT) {
+            hidden_set_mode(hidden, MODE_NOTHING);
         }
     }
 }
@@ -202,7 +207,7 @@ static void unlock_duplicates(int fd) {
         if (served >= 0 && table_id(hidden, held, &other) && sidecar_same(id, other) &&
             !is_data_file(served, table_get(served)) &&
             !proclocks_descriptor_has(served, is_pair, &pair)) {
-            reference_drop(served, table_get(served));
+            reference_unlocked(served, table_get(served));
         }
     }
 }
@@ -330,7 +335,7 @@ int wrap_flock(int fd, int operation) {
         return real.flock(fd, operation);
     }
     int saved = errno, joined = JOINS_NOT;
-    if (table_kind(word) != TABLE_PROGRAM) {
+    if (!table_is_program_lock(word)) {
         joined = join_own_hold(fd, id, operation);
     }
     if (joined < 0) {

@@ -81,6 +81,6 @@ void handover_check(void) {
         atomic_store_explicit(&heir, -1, memory_order_relaxed);
     } else if (!is_wanted(table_other(word))) {
         atomic_store_explicit(&heir, -1, memory_order_relaxed);
-        reference_drop(fd, word);
+        reference_unlocked(fd, word);
     }
 }

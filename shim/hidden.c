@@ -166,6 +166,7 @@ static void give_to(int fd, int other) {
 
 void hidden_mark(int fd, int other) {
     give_to(fd, other);
+    record_keep_over_exec(fd);
 }
 
 void hidden_set_mode(int fd, enum table_mode mode) {
@@ -255,6 +256,7 @@ int hidden_serve(int fd, int program_fd, bool close_on_exec) {
     if (keeps_over_exec(program_fd, close_on_exec, inherit)) {
         set_close_on_exec(twin, false);
     }
+    record_keep_over_exec(twin);
     gate_leave(gate);
     return twin;
 }
@@ -263,7 +265,20 @@ void hidden_follow(int fd, int program_fd, bool close_on_exec) {
     enum rule_inherit inherit = hidden_inherit(fd);
     if (program_fd < HIDDEN_STDIO || inherit == INHERIT_ALL) {
         set_close_on_exec(fd, !keeps_over_exec(program_fd, close_on_exec, inherit));
+        record_keep_over_exec(fd);
     }
+}
+
+void hidden_follow_served(int fd) {
+    int served = table_serves(table_get(fd));
+    int flags = served < 0 ? -1 : sys_fcntl(served, F_GETFD, 0);
+    bool close_on_exec = flags < 0 || flags & FD_CLOEXEC;
+    set_close_on_exec(fd, !keeps_over_exec(served, close_on_exec, hidden_inherit(fd)));
+}
+
+void hidden_keep_over_exec(int fd) {
+    hidden_mark_stdio(fd);
+    set_close_on_exec(fd, false);
 }
 
 /* There is no number for it any more. A mapping keeps the lock without one, to

@@ -107,6 +107,12 @@ int hidden_serve(int fd, int program_fd, bool close_on_exec);
 /* The program's descriptor changed its close-on-exec flag. */
 void hidden_follow(int fd, int program_fd, bool close_on_exec);
 
+/* The same for whatever it serves, if anything, as that is now. */
+void hidden_follow_served(int fd);
+
+/* It survives exec, and the program after that knows it for ours. */
+void hidden_keep_over_exec(int fd);
+
 /* Makes way for the program, which wants this number for itself: afterwards it
  * is free. Flags are kept. */
 void hidden_move_away(int fd);

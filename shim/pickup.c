@@ -6,6 +6,8 @@
 #include "lib/sys_linux.h"
 #include "shim/belongs.h"
 #include "shim/hidden.h"
+#include "shim/number.h"
+#include "shim/proclocks.h"
 #include "shim/record.h"
 #include "shim/reference.h"
 #include "shim/soft.h"
@@ -131,6 +133,37 @@ static void look_at_soft(int fd, enum rule_inherit inherit, const struct sys_sta
     soft_picked_up(fd, references.any);
 }
 
+/* Whether the program has record locks on the sidecar. */
+struct records {
+    struct sidecar_id id;
+    bool found;
+};
+
+static bool look_for_records(int fd, void *data) {
+    struct records *records = data;
+    records->found =
+        !serves_already(fd) && sidecar_is(fd, records->id) && record_pick_up(fd, records->id);
+    return !records->found;
+}
+
+/* What serves nothing is not closed where that would cost the program its record
+ * locks (record.h). */
+static bool leave(int fd, struct sidecar_id id) {
+    struct records records = {.id = id, .found = record_descriptor(id) >= 0};
+    table_word before;
+    if (!records.found) {
+        each_open(0, number_lowest_placed(), look_for_records, &records);
+    }
+    if (!records.found) {
+        return false;
+    }
+    enum lock_how how = proclocks_of_descriptor(fd);
+    enum table_mode mode = how == LOCK_IS_EXCLUSIVE ? MODE_EXCLUSIVE
+                           : how == LOCK_IS_SHARED  ? MODE_SHARED
+                                                    : MODE_NOTHING;
+    return table_put(fd, TABLE_HIDDEN, mode, TABLE_LEFT, id, &before);
+}
+
 static bool look_at(int fd, void *data) {
     bool *any = data;
     enum rule_inherit inherit;
@@ -147,11 +180,12 @@ static bool look_at(int fd, void *data) {
         return true; /* not ours: marks of leases and the like are the program's */
     }
     int served = find_served(fd, inherit);
-    if (served < 0) {
+    if (served >= 0) {
+        tie(fd, served);
+    } else if (!leave(fd, sidecar_id_of(&stat))) {
         (void)sys_close(fd);
         return true;
     }
-    tie(fd, served);
     *any = true;
     return true;
 }

@@ -53,13 +53,13 @@ int program_share(int fd, struct sidecar_id id) {
     if (twin < 0) {
         return twin == -EBADF ? -EAGAIN : twin;
     }
+    hidden_mark_program(twin);
     if (((!known || gate_has_threads()) && proclocks_of_descriptor(twin) != LOCK_IS_EXCLUSIVE) ||
         (!known && !table_change(fd, word, TABLE_PROGRAM, MODE_EXCLUSIVE, TABLE_NOBODY, id))) {
         hidden_close(twin);
         return -EAGAIN;
     }
     hidden_set_mode(twin, MODE_EXCLUSIVE);
-    hidden_mark_program(twin);
     return twin;
 }
 

@@ -17,12 +17,10 @@
 #include "shim/target.h"
 #include "shim/wrap.h"
 
-static const struct sidecar_id NO_ID;
-
 /* Record locks on some sidecar, or descriptors that were left. */
 static atomic_bool any;
 
-/* Whether children may share descriptions of ours. */
+/* Whether other processes may share descriptions of ours. */
 static atomic_bool has_forked;
 
 bool record_any(void) {
@@ -36,13 +34,25 @@ static bool is_sidecar(int fd) {
     return is;
 }
 
-static void locked(int fd) {
+/* Whether fd is a sidecar, perhaps one that has been given a reference. */
+static bool identify(int fd, table_word word, struct sidecar_id *ret) {
     struct sys_stat stat;
+    struct sidecar_id served;
+    int twin = table_other(word);
+    if (sys_fstat(fd, &stat) < 0) {
+        return false;
+    }
+    *ret = sidecar_id_of(&stat);
+    return table_kind(word) == TABLE_DATA
+               ? table_id(twin, table_get(twin), &served) && sidecar_same(*ret, served)
+               : is_sidecar(fd);
+}
+
+static void locked(int fd) {
+    struct sidecar_id id;
     table_word word = table_get(fd);
-    if (table_kind(word) == TABLE_NONE && is_sidecar(fd) && sys_fstat(fd, &stat) == 0) {
-        atomic_store_explicit(&any, true, memory_order_relaxed);
-        (void)table_change(fd, word, TABLE_PROGRAM, MODE_RECORDS, TABLE_NOBODY,
-                           sidecar_id_of(&stat));
+    if (table_kind(word) != TABLE_HIDDEN && !table_has_records(word) && identify(fd, word, &id)) {
+        record_note(fd, word, id);
     }
 }
 
@@ -61,10 +71,31 @@ static bool has_records(int fd) {
 
 static void unlocked(int fd) {
     table_word word = table_get(fd);
-    if (table_kind(word) == TABLE_PROGRAM && table_mode(word) == MODE_RECORDS && !has_records(fd)) {
-        (void)table_change(fd, word, TABLE_NONE, MODE_NOTHING, 0, NO_ID);
+    struct sidecar_id id;
+    if (table_has_records(word) && table_id(fd, word, &id) && !has_records(fd)) {
+        (void)table_change_records(fd, word, false, id);
         record_sweep();
     }
+}
+
+void record_note(int fd, table_word word, struct sidecar_id id) {
+    atomic_store_explicit(&any, true, memory_order_relaxed);
+    (void)table_change_records(fd, word, true, id);
+    record_close_on_exec(fd);
+}
+
+bool record_pick_up(int fd, struct sidecar_id id) {
+    bool has = has_records(fd);
+    if (has) {
+        atomic_store_explicit(&has_forked, true, memory_order_relaxed); /* before exec, maybe */
+        record_note(fd, table_get(fd), id);
+    }
+    return has;
+}
+
+bool record_is_still(int fd) {
+    struct sidecar_id id;
+    return table_id(fd, table_get(fd), &id) && sidecar_is(fd, id) && has_records(fd);
 }
 
 static atomic_bool used;
@@ -81,27 +112,41 @@ void record_changed(int fd, bool unlock) {
     if (!unlock) {
         record_use();
     }
-    if (!shim_is_active() || start_config.observe || table_is_foreign()) {
+    if (unlock ? !record_any() : !shim_is_active() || start_config.observe) {
         return;
     }
-    if (!unlock) {
-        locked(fd);
-    } else if (record_any()) {
+    if (table_is_foreign()) {
+        return;
+    }
+    if (unlock) {
         unlocked(fd);
+    } else {
+        locked(fd);
     }
 }
 
-static int find(struct sidecar_id id) {
-    for (int fd = table_previous(TABLE_PROGRAM, TABLE_NOBODY); fd >= 0;
-         fd = table_previous(TABLE_PROGRAM, fd)) {
-        table_word word = table_get(fd);
+/* Of those with record locks the next one of that kind. */
+static int next(enum table_kind kind, int below) {
+    int fd = below;
+    do {
+        fd = table_previous(kind, fd);
+    } while (fd >= 0 && !table_has_records(table_get(fd)));
+    return fd;
+}
+
+static int find(enum table_kind kind, struct sidecar_id id) {
+    for (int fd = next(kind, TABLE_NOBODY); fd >= 0; fd = next(kind, fd)) {
         struct sidecar_id other;
-        if (table_mode(word) == MODE_RECORDS && table_id(fd, word, &other) &&
-            sidecar_same(id, other)) {
+        if (table_id(fd, table_get(fd), &other) && sidecar_same(id, other)) {
             return fd;
         }
     }
     return -1;
+}
+
+int record_descriptor(struct sidecar_id id) {
+    int fd = record_any() ? find(TABLE_PROGRAM, id) : -1;
+    return fd < 0 && record_any() ? find(TABLE_DATA, id) : fd;
 }
 
 int record_find(int directory, const char *sidecar, struct sidecar_id *ret_id) {
@@ -110,18 +155,20 @@ int record_find(int directory, const char *sidecar, struct sidecar_id *ret_id) {
         return -1;
     }
     *ret_id = sidecar_id_of(&stat);
-    return find(*ret_id);
+    return record_descriptor(*ret_id);
 }
 
 bool record_leave(int fd, table_word before) {
     struct sidecar_id id;
     table_word word = table_get(fd);
     if (!record_any() || table_mode(before) == MODE_NOTHING || !table_id(fd, word, &id) ||
-        find(id) < 0) {
+        record_descriptor(id) < 0) {
         return false;
     }
     enum table_mode mode = table_is_locked(before) ? table_mode(before) : MODE_NOTHING;
-    return table_change(fd, word, TABLE_HIDDEN, mode, TABLE_LEFT, id);
+    bool left = table_change(fd, word, TABLE_HIDDEN, mode, TABLE_LEFT, id);
+    record_keep_over_exec(fd);
+    return left;
 }
 
 int record_take_left(struct sidecar_id id, bool is_locked, enum table_mode mode) {
@@ -174,19 +221,20 @@ void record_sweep(void) {
          fd = table_previous(TABLE_HIDDEN, fd)) {
         table_word word = table_get(fd);
         struct sidecar_id id;
-        if (table_other(word) != TABLE_LEFT || !table_id(fd, word, &id)) {
+        if (!table_id(fd, word, &id)) {
             continue;
         }
-        if (find(id) < 0 && !is_in_use(id)) {
+        bool has_records = record_descriptor(id) >= 0;
+        if (!has_records) {
+            record_end_over_exec(fd);
+        }
+        if (table_other(word) == TABLE_LEFT && !has_records && !is_in_use(id)) {
             give_back(fd, word, id);
-        } else {
+        } else if (table_other(word) == TABLE_LEFT) {
             left = true;
         }
     }
-    for (int fd = table_previous(TABLE_PROGRAM, TABLE_NOBODY); fd >= 0 && !left;
-         fd = table_previous(TABLE_PROGRAM, fd)) {
-        left = table_mode(table_get(fd)) == MODE_RECORDS;
-    }
+    left = left || next(TABLE_PROGRAM, TABLE_NOBODY) >= 0 || next(TABLE_DATA, TABLE_NOBODY) >= 0;
     atomic_store_explicit(&any, left, memory_order_relaxed);
     gate_leave(gate);
 }
@@ -197,18 +245,23 @@ void record_before_fork(void) {
     }
 }
 
+static void forget_all(enum table_kind kind) {
+    for (int fd = next(kind, TABLE_NOBODY); fd >= 0; fd = next(kind, fd)) {
+        table_word word = table_get(fd);
+        struct sidecar_id id;
+        if (table_id(fd, word, &id)) {
+            (void)table_change_records(fd, word, false, id);
+        }
+    }
+}
+
 void record_after_fork(void) {
     if (!record_any()) {
         return;
     }
     atomic_store_explicit(&has_forked, true, memory_order_relaxed); /* so is our parent's */
-    for (int fd = table_previous(TABLE_PROGRAM, TABLE_NOBODY); fd >= 0;
-         fd = table_previous(TABLE_PROGRAM, fd)) {
-        table_word word = table_get(fd);
-        if (table_mode(word) == MODE_RECORDS) {
-            (void)table_change(fd, word, TABLE_NONE, MODE_NOTHING, 0, NO_ID);
-        }
-    }
+    forget_all(TABLE_PROGRAM);
+    forget_all(TABLE_DATA);
     record_sweep();
 }
 

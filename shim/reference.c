@@ -43,6 +43,9 @@ void reference_set(int fd, int twin, bool close_on_exec) {
         reference_heal(fd);
         return;
     }
+    if (table_has_records(table_get(fd)) && !record_is_still(fd)) {
+        reference_heal(fd);
+    }
     struct gate gate = gate_enter();
     twin = hidden_serve(twin, fd, close_on_exec);
     if (table_put(fd, TABLE_DATA, MODE_NOTHING, twin, NO_ID, &before)) {
@@ -93,6 +96,16 @@ void reference_drop(int fd, table_word word) {
             return;
         }
         word = now;
+    }
+}
+
+void reference_unlocked(int fd, table_word word) {
+    struct sidecar_id id;
+    if (!table_has_records(word)) {
+        reference_drop(fd, word);
+    } else if (table_id(fd, word, &id) &&
+               table_change(fd, word, TABLE_PROGRAM, MODE_NOTHING, TABLE_NOBODY, id)) {
+        forget(fd, word);
     }
 }
 
@@ -147,5 +160,8 @@ void reference_close_on_exec(int fd, bool close_on_exec) {
     table_word word = table_get(fd);
     if (table_kind(word) == TABLE_DATA) {
         hidden_follow(table_other(word), fd, close_on_exec);
+    }
+    if (table_has_records(word)) {
+        record_close_on_exec(fd);
     }
 }

@@ -31,6 +31,10 @@ table_word reference_closing(int fd, table_word word);
 /* After the real close of fd, which had `word` before it. */
 void reference_drop(int fd, table_word word);
 
+/* The program has unlocked fd, which had `word`, but not closed it: its hold goes, what
+ * record locks it has stay. */
+void reference_unlocked(int fd, table_word word);
+
 /* A number has come back from the kernel as new: what we knew of it is void,
  * since it must have been closed behind our back. */
 void reference_heal(int fd);

@@ -25,7 +25,7 @@ struct leaf {
  * share their pages. */
 __attribute__((common, visibility("hidden"))) _Atomic(struct leaf *) table_top[TOP_SIZE];
 
-/* Numbers that ever were TABLE_HIDDEN or TABLE_PROGRAM lie in here. */
+/* Numbers that ever were TABLE_HIDDEN or TABLE_PROGRAM, or had record locks, lie in here. */
 static struct {
     _Atomic int lowest, highest;
 } range[4] = {{TABLE_NOBODY, -1}, {TABLE_NOBODY, -1}, {TABLE_NOBODY, -1}, {TABLE_NOBODY, -1}};
@@ -199,9 +199,10 @@ static struct slot *slot_made(int fd) {
 }
 
 static table_word next_word(table_word before, enum table_kind kind, enum table_mode mode,
-                            int other) {
-    uint64_t generation = (before >> 36) + 1;
-    return generation << 36 | (uint64_t)(unsigned)other << 5 | (uint64_t)mode << 2 | kind;
+                            int other, bool records) {
+    uint64_t generation = (before >> TABLE_GENERATION) + 1;
+    return generation << TABLE_GENERATION | (uint64_t)records << (TABLE_GENERATION - 1) |
+           (uint64_t)(unsigned)other << 5 | (uint64_t)mode << 2 | kind;
 }
 
 static void widen(enum table_kind kind, int fd) {
@@ -242,25 +243,50 @@ bool table_id(int fd, table_word word, struct sidecar_id *ret) {
     return atomic_load_explicit(&slot->word, memory_order_relaxed) == word;
 }
 
-bool table_change(int fd, table_word expected, enum table_kind kind, enum table_mode mode,
-                  int other, struct sidecar_id id) {
-    table_word word = next_word(expected, kind, mode, other);
+/* `id`: NULL for the one that it has, if any. */
+static bool change(int fd, table_word expected, table_word word, const struct sidecar_id *id) {
+    static const struct sidecar_id none;
     if (table_is_foreign()) {
-        return table_get(fd) == expected && overlay_put(fd, word, id);
+        return table_get(fd) == expected && overlay_put(fd, word, id ? *id : none);
     }
     struct slot *slot = slot_made(fd);
     if (!slot) {
         return false;
     }
-    if (kind == TABLE_HIDDEN || kind == TABLE_PROGRAM) {
+    if (id) {
         /* The word is the last to change: a number has one owner while it is
          * being made ours, so nobody else writes these. */
-        atomic_store_explicit(&slot->device, id.device, memory_order_relaxed);
-        atomic_store_explicit(&slot->inode, id.inode, memory_order_relaxed);
-        widen(kind, fd);
+        atomic_store_explicit(&slot->device, id->device, memory_order_relaxed);
+        atomic_store_explicit(&slot->inode, id->inode, memory_order_relaxed);
+    }
+    if (id || table_has_records(word)) {
+        widen(table_kind(word), fd);
     }
     return atomic_compare_exchange_strong_explicit(&slot->word, &expected, word,
                                                    memory_order_acq_rel, memory_order_relaxed);
+}
+
+bool table_change(int fd, table_word expected, enum table_kind kind, enum table_mode mode,
+                  int other, struct sidecar_id id) {
+    bool has_id = kind == TABLE_HIDDEN || kind == TABLE_PROGRAM;
+    bool records = table_has_records(expected) && (kind == TABLE_DATA || kind == TABLE_PROGRAM);
+    return change(fd, expected, next_word(expected, kind, mode, other, records),
+                  has_id ? &id : NULL);
+}
+
+bool table_change_records(int fd, table_word expected, bool has_records, struct sidecar_id id) {
+    enum table_kind kind = table_kind(expected);
+    enum table_mode mode = table_mode(expected);
+    int other = table_other(expected);
+    if (kind == TABLE_NONE) {
+        kind = TABLE_PROGRAM;
+        mode = MODE_NOTHING;
+        other = TABLE_NOBODY;
+    }
+    if (!has_records && kind == TABLE_PROGRAM && mode == MODE_NOTHING) {
+        kind = TABLE_NONE;
+    }
+    return change(fd, expected, next_word(expected, kind, mode, other, has_records), &id);
 }
 
 bool table_put(int fd, enum table_kind kind, enum table_mode mode, int other, struct sidecar_id id,

@@ -12,8 +12,11 @@
  *                 it serves (table_serves), or says whose it is otherwise: a
  *                 thread's that is in the middle of something (table_transit),
  *                 or nobody's (TABLE_KEPT, TABLE_MAPPED, TABLE_ANCHOR)
- *   TABLE_PROGRAM a sidecar that the program has locked itself, by flock or else
- *                 (MODE_RECORDS) by fcntl
+ *   TABLE_PROGRAM a sidecar that the program has locked itself, by flock or by
+ *                 fcntl
+ *
+ * A sidecar on which the program has record locks (fcntl) says so besides
+ * (table_has_records), whether it is TABLE_DATA or TABLE_PROGRAM.
  *
  * Who may change the word of a hidden descriptor: the thread that has it in
  * transit; afterwards whoever has changed the word of the descriptor that it
@@ -50,10 +53,9 @@ enum table_mode {
     MODE_LOST,    /* was shared; an upgrade that failed has not got it back */
     MODE_SHARED,
     MODE_EXCLUSIVE,
-    MODE_UPGRADING,             /* a thread turns the shared lock into an exclusive one */
-    MODE_CLOSING,               /* a thread is closing the descriptor */
-    MODE_OPENED,                /* of TABLE_NONE: stderr's number, but opened anew (say.h) */
-    MODE_RECORDS = MODE_OPENED, /* of TABLE_PROGRAM: record locks (record.h) */
+    MODE_UPGRADING, /* a thread turns the shared lock into an exclusive one */
+    MODE_CLOSING,   /* a thread is closing the descriptor */
+    MODE_OPENED,    /* of TABLE_NONE: stderr's number, but opened anew (say.h) */
 };
 
 /* Values of `other` that are no descriptor: those are smaller. */
@@ -64,7 +66,8 @@ enum table_mode {
 #define TABLE_ANCHOR 0x7ffffffb /* keeps a soft lock's marker through exec (soft.h) */
 #define TABLE_TRANSIT 0x40000000
 
-/* kind:2 mode:3 other:31 generation:28 */
+/* kind:2 mode:3 other:31 records:1 generation:27 */
+#define TABLE_GENERATION 37
 typedef uint64_t table_word;
 
 static inline enum table_kind table_kind(table_word word) {
@@ -77,9 +80,14 @@ static inline int table_other(table_word word) {
     return (int)(word >> 5 & 0x7fffffff);
 }
 
+static inline bool table_has_records(table_word word) {
+    return word >> (TABLE_GENERATION - 1) & 1;
+}
+
 /* How often a word has changed since. */
 static inline uint64_t table_changes(table_word before, table_word now) {
-    return ((now >> 36) - (before >> 36)) & 0xfffffff;
+    return ((now >> TABLE_GENERATION) - (before >> TABLE_GENERATION)) &
+           ((UINT64_C(1) << (64 - TABLE_GENERATION)) - 1);
 }
 
 /* Whether what it holds is locked, and nobody is about to change that. */
@@ -116,17 +124,23 @@ static inline bool table_is_transit(table_word word) {
 /* The word of a descriptor; one of kind TABLE_NONE when there is none. */
 table_word table_get(int fd);
 
-/* The sidecar of a TABLE_HIDDEN or TABLE_PROGRAM descriptor, which had `word`.
+/* The sidecar of a TABLE_HIDDEN or TABLE_PROGRAM descriptor, or of one with record locks,
+ * which had `word`.
  * False when the word has changed meanwhile. */
 bool table_id(int fd, table_word word, struct sidecar_id *ret);
 
 /*
  * Puts a new word in the place of `expected`; id only counts for TABLE_HIDDEN
  * and TABLE_PROGRAM. False when somebody was faster, or (for a number whose
- * part of the table cannot be mapped) when there is no memory.
+ * part of the table cannot be mapped) when there is no memory. What the word says
+ * of record locks stays, as long as it is TABLE_DATA or TABLE_PROGRAM.
  */
 bool table_change(int fd, table_word expected, enum table_kind kind, enum table_mode mode,
                   int other, struct sidecar_id id);
+
+/* The same for what it says of record locks: fd is one of the sidecar `id`. One that
+ * is TABLE_NONE becomes TABLE_PROGRAM, and that again where there is no lock at all. */
+bool table_change_records(int fd, table_word expected, bool has_records, struct sidecar_id id);
 
 /* The same in the place of whatever stands there, which is returned in
  * *ret_before. False only when there is no memory. */
@@ -134,7 +148,8 @@ bool table_put(int fd, enum table_kind kind, enum table_mode mode, int other, st
                table_word *ret_before);
 
 /* The next descriptor of that kind below `below` (start with TABLE_NOBODY), in
- * falling order; -1 when there is none. */
+ * falling order; -1 when there is none. Of TABLE_DATA only those with record locks
+ * are sure to be found. */
 int table_previous(enum table_kind kind, int below);
 
 /* Whether the caller is a child that shares its parent's memory, but not its

@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -187,6 +188,136 @@ Scenario(record_locks, a_wait_beside_one_on_the_sidecar) {
     cr_expect_eq(lock_state("a.csv"), FREE);
     cr_expect_eq(puppet_call(other, "list_above"), 0, "%s", other->text);
     (void)puppet_end(other);
+}
+
+/* What the program does with the file beside its record lock on descriptor `lock` of the
+ * sidecar; `fd` is free. */
+static void stir_beside(int lock, int fd, const char *when) {
+    for (int i = 0; i < 2; i++) {
+        CALL(fd, "open a.csv 2");
+        cr_expect_eq(locker("a.csv.lock"), puppet->pid, "%s: lost by an open", when);
+        CALL(0, "close %d", fd);
+        cr_expect_eq(locker("a.csv.lock"), puppet->pid, "%s: lost by a close", when);
+    }
+    cr_expect_leq(puppet_call(puppet, "list_above"), 3, "%s: %s", when, puppet->text);
+    cr_expect_eq(lock_state("a.csv"), EXCLUSIVE, "%s: as long as %d has it", when, lock);
+}
+
+static void give_back_all(int lock) {
+    CALL(0, "setlk %d %d", lock, F_UNLCK);
+    cr_expect_eq(locker("a.csv.lock"), 0);
+    cr_expect_eq(lock_state("a.csv"), FREE);
+    CALL(0, "list_above");
+    CALL(0, "close %d", lock);
+}
+
+/* Both kinds of lock through one descriptor, in either order. */
+Test(record_locks, beside_a_flock_of_the_program) {
+    for (int first = 0; first < 2; first++) {
+        CALL(3, "open a.csv.lock 2");
+        for (int i = 0; i < 2; i++) {
+            if (i == first) {
+                CALL(0, "setlk 3 %d", F_WRLCK);
+            } else {
+                CALL(0, "flock 3 %d", LOCK_EX);
+            }
+        }
+        stir_beside(3, 4, first ? "flock, fcntl" : "fcntl, flock");
+        CALL(0, "flock 3 %d", LOCK_UN);
+        cr_expect_eq(locker("a.csv.lock"), puppet->pid, "lost by unlocking the other one");
+        stir_beside(3, 4, "the flock is given back");
+        give_back_all(3);
+    }
+}
+
+/* The program's flock shares the hold of the file that it has open. */
+Test(record_locks, beside_a_flock_that_shares_the_hold) {
+    for (int first = 0; first < 2; first++) {
+        CALL(3, "open a.csv 2");
+        CALL(4, "open a.csv.lock 2");
+        for (int i = 0; i < 2; i++) {
+            if (i == first) {
+                CALL(0, "setlk 4 %d", F_WRLCK);
+            } else {
+                CALL(0, "flock 4 %d", LOCK_EX);
+            }
+        }
+        CALL(0, "close 3");
+        cr_expect_eq(locker("a.csv.lock"), puppet->pid, "lost with the file, %d", first);
+        stir_beside(4, 3, first ? "flock, fcntl" : "fcntl, flock");
+        CALL(0, "flock 4 %d", LOCK_UN);
+        cr_expect_eq(locker("a.csv.lock"), puppet->pid, "lost by unlocking the other one");
+        stir_beside(4, 3, "the flock is given back");
+        give_back_all(4);
+    }
+}
+
+/* fcntl(2) has it that record locks survive exec with their descriptor. */
+Test(record_locks, over_exec) {
+    static const struct {
+        const char *when, *first, *second, *before;
+        int lock, data, stdio; /* descriptors */
+    } ways[] = {
+        {"open", "a.csv.lock", "a.csv", "fcntl 3 1 0", 3, 4, -1},
+        {"closed", "a.csv.lock", "a.csv", "close 4", 3, -1, -1},
+        {"open before", "a.csv", "a.csv.lock", "fcntl 3 1 0", 4, 3, -1},
+        {"standard output", "a.csv.lock", "a.csv", "dup2 4 1", 3, 4, 1},
+    };
+    for (size_t i = 0; i < sizeof(ways) / sizeof(ways[0]); i++) {
+        CALL(3, "open %s 2", ways[i].first);
+        CALL(4, "open %s 2", ways[i].second);
+        CALL(0, "setlk %d %d", ways[i].lock, F_WRLCK);
+        cr_assert_geq(puppet_call(puppet, "%s", ways[i].before), 0);
+        puppet_tell(puppet, "exec");
+        cr_assert_gt(puppet_call(puppet, "numbers"), 0);
+        cr_expect_eq(locker("a.csv.lock"), puppet->pid, "%s: lost by exec", ways[i].when);
+        cr_expect_eq(lock_state("a.csv"), EXCLUSIVE, "%s", ways[i].when);
+        if (ways[i].data >= 0) {
+            CALL(0, "close %d", ways[i].data);
+        }
+        if (ways[i].stdio >= 0) {
+            CALL(0, "close %d", ways[i].stdio);
+            CALL(ways[i].stdio, "open /dev/null 1");
+        }
+        cr_expect_eq(locker("a.csv.lock"), puppet->pid, "%s: lost after it", ways[i].when);
+        stir_beside(ways[i].lock, 7 - ways[i].lock, ways[i].when);
+        give_back_all(ways[i].lock);
+    }
+}
+
+/* The same for a program that is not under the shim then. */
+Test(record_locks, over_exec_of_a_program_without_the_shim) {
+    CALL(3, "open a.csv.lock 2");
+    CALL(0, "setlk 3 %d", F_WRLCK);
+    CALL(4, "open a.csv 2");
+    puppet_tell(puppet, "exec_bare");
+    CALL(0, "close 4");
+    cr_expect_eq(locker("a.csv.lock"), puppet->pid);
+}
+
+/* What is kept for exec's sake is not for children, which have no such locks. */
+Test(record_locks, children_do_not_keep_what_exec_does) {
+    cr_expect_eq(run_shell("*.csv", "/usr/bin/python3 -c '\n"
+                                    "import fcntl, os\n"
+                                    "data = open(\"a.csv\", \"r+\")\n"
+                                    "lock = os.open(\"a.csv.lock\", os.O_RDWR)\n"
+                                    "os.set_inheritable(lock, True)\n"
+                                    "fcntl.lockf(lock, fcntl.LOCK_EX)\n"
+                                    "read, write = os.pipe()\n"
+                                    "pid = os.fork()\n"
+                                    "if pid == 0:\n"
+                                    "    os.close(lock)\n"
+                                    "    os.set_inheritable(read, True)\n"
+                                    "    os.dup2(read, 0)\n"
+                                    "    os.execve(\"/bin/cat\", [\"cat\"], {})\n"
+                                    "os.set_inheritable(write, True)\n"
+                                    "data.close()\n"
+                                    "os.close(lock)\n"
+                                    "while os.readlink(\"/proc/%d/exe\" % pid) == "
+                                    "os.readlink(\"/proc/self/exe\"): pass\n"
+                                    "os.execve(\"/usr/bin/flock\", [\"flock\", \"-n\", "
+                                    "\"a.csv.lock\", \"true\"], {})\n'"),
+                 0);
 }
 
 /* Makes the sidecar anew all the time, as some versions of py-filelock do. */
