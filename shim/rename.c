@@ -3,9 +3,11 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <string.h>
 
 #include "shim/naming.h"
 #include "shim/real.h"
+#include "shim/scratch.h"
 #include "shim/start.h"
 #include "shim/wrap.h"
 
@@ -22,6 +24,38 @@ static bool may_match(const char *path) {
     return path && target_may_match(path);
 }
 
+/* Looks at the directory that a name is in. `room`: for a path. 0, 1 for "cannot tell", or
+ * an error that the call will meet as well. */
+static int look_at_directory(const struct naming_name *name, char *room, size_t size,
+                             struct sys_stat *ret) {
+    const char *slash = strrchr(name->path, '/');
+    const char *last = slash ? slash + 1 : name->path;
+    size_t length = slash ? (size_t)(last - name->path) : 1;
+    if (!*last || length >= size) {
+        return 1;
+    }
+    memcpy(room, slash ? name->path : ".", length);
+    room[length] = '\0';
+    return sys_stat(name->dirfd, room, 0, ret);
+}
+
+/* Whether both are in directories of one mount, without which there is no rename. */
+static bool is_possible(const struct naming_name *from, const struct naming_name *to) {
+    struct target *target = scratch_get();
+    struct sys_stat a, b;
+    if (!target) {
+        return true;
+    }
+    char *room = target->where.scratch;
+    int r = look_at_directory(from, room, sizeof(target->where.scratch), &a);
+    if (r == 0) {
+        r = look_at_directory(to, room, sizeof(target->where.scratch), &b);
+    }
+    scratch_put(target);
+    bool told = r == 0 && a.mask & b.mask & SYS_STATX_MNT_ID;
+    return r >= 0 && (!told || a.mnt_id == b.mnt_id);
+}
+
 /* Whether the call would fail anyway, so that nothing need be waited for (as
  * contract O3 has it for opens); the call itself will say how. */
 static bool fails_anyway(const struct naming_name *from, const struct naming_name *to,
@@ -32,10 +66,10 @@ static bool fails_anyway(const struct naming_name *from, const struct naming_nam
     }
     bool directory = S_ISDIR(stat.mode);
     int r = sys_stat(to->dirfd, to->path, AT_SYMLINK_NOFOLLOW, &stat);
-    if (flags & EXCHANGE) {
-        return r < 0;
+    if ((r < 0 && (r != -ENOENT || flags & EXCHANGE)) || !is_possible(from, to)) {
+        return true;
     }
-    return r == 0 && (flags & NOREPLACE || (directory && !S_ISDIR(stat.mode)));
+    return r == 0 && !(flags & EXCHANGE) && (flags & NOREPLACE || directory != S_ISDIR(stat.mode));
 }
 
 typedef int real_rename(int from_directory, const char *from, int to_directory, const char *to,
