@@ -15,9 +15,13 @@ void family_begin(struct family *family, uint64_t now) {
     family->interval = 4 * FIRST_LOOK;
 }
 
-static void put_why(struct target *target, const char *why) {
+static void put_why(struct target *target, bool still, const char *option) {
     struct text text = {.start = target->why, .size = sizeof(target->why)};
-    text_put(&text, why);
+    text_put(&text, "an ancestor has it and ");
+    text_put(&text, still ? "still " : "");
+    text_put(&text, "waits for this process (nested=");
+    text_put(&text, option);
+    text_put(&text, ")");
 }
 
 int family_look(struct family *family, struct target *target, bool exclusive, uint64_t now,
@@ -33,10 +37,10 @@ int family_look(struct family *family, struct target *target, bool exclusive, ui
             break;
         case NESTED_ANCESTOR:
             if (nested != NESTED_FAIL) {
-                put_why(target, "an ancestor has it and waits for this process (nested=pass)");
+                put_why(target, family->nested.still, "pass");
                 return WAITED_PASS;
             }
-            put_why(target, "an ancestor has it and waits for this process (nested=fail)");
+            put_why(target, family->nested.still, "fail");
             return -EDEADLK;
         case NESTED_MAYBE:
             family->look = family->nested.look_again;

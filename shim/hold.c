@@ -219,6 +219,9 @@ static int pass_with_siblings(const struct attempt *attempt) {
     case SIBLING_PASSES:
         return WAITED_PASS;
     default:
+        if (r >= 0) {
+            attempt->target->why[0] = '\0';
+        }
         return r < 0 ? r : WAITED_JOIN; /* the whole once more */
     }
 }

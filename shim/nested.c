@@ -3,11 +3,14 @@
 #include <stddef.h>
 
 #include "lib/clock.h"
+#include "lib/process_stat.h"
 #include "lib/sys_linux.h"
+#include "shim/remembered.h"
 #include "shim/table.h"
 
 #define QUIET_ALONE (15 * CLOCK_MILLISECOND)
 #define QUIET_AMONG_SEVERAL CLOCK_SECOND
+#define QUIET_STILL CLOCK_MILLISECOND /* two looks: one might see it as it falls asleep */
 #define IDLE_ALONE CLOCK_SECOND
 #define IDLE_AMONG_SEVERAL (5 * CLOCK_SECOND)
 #define IDLE_LOOKS 12
@@ -37,6 +40,13 @@ struct holders {
     struct procfs_rest rest;
 };
 
+/* Its pid may come to mean another process. */
+static uint64_t state_of(pid_t pid, const struct procfs_rest *rest) {
+    struct process_stat stat = {.start = 0};
+    (void)process_stat_read(pid, &stat);
+    return procfs_mix(procfs_mix((uint64_t)pid, stat.start), rest->state);
+}
+
 static struct holders look_at_ancestors(const struct nested *nested) {
     struct holders holders = {.rest = {.asleep = true, .timed = true}};
     pid_t pid = procfs_parent(0); /* not getppid: this /proc may number otherwise */
@@ -54,7 +64,7 @@ static struct holders look_at_ancestors(const struct nested *nested) {
         all->for_disk |= one.for_disk;
         all->timed &= one.timed;
         all->threads += one.threads;
-        all->switches += one.switches;
+        all->state = procfs_mix(all->state, state_of(pid, &one));
         all->run_time += one.run_time;
         all->delay += one.delay;
     }
@@ -101,17 +111,31 @@ bool nested_family_has_it_alone(const struct lock_key *key) {
     return lockers.count == 0;
 }
 
+/* This sleep of theirs, and no other, while they have this lock; or, where they wake now
+ * and then, all that they do. 0 when nobody has it. */
+static uint64_t name_rest(const struct nested *nested, const struct holders *holders, bool idle) {
+    if (!holders->any) {
+        return 0;
+    }
+    uint64_t name = procfs_mix(idle ? holders->rest.threads : holders->rest.state,
+                               (uint64_t)idle << 1 | holders->several_children);
+    for (const char *at = nested->soft ? "" : nested->key.text; *at; at++) {
+        name = procfs_mix(name, (unsigned char)*at);
+    }
+    return nested->soft ? procfs_mix(procfs_mix(name, nested->marker.device), nested->marker.inode)
+                        : name;
+}
+
 /* Whether they have been quiet for long enough. */
 static bool are_quiet(struct nested *nested, const struct procfs_rest *rest, uint64_t patience,
                       uint64_t now) {
-    uint64_t switches = rest->switches + rest->threads;
-    if (!rest->asleep || (nested->quiet_since && nested->switches != switches)) {
+    if (!rest->asleep || (nested->quiet_since && nested->state != rest->state)) {
         nested->quiet_since = 0;
         return false;
     }
     if (nested->quiet_since == 0) {
         nested->quiet_since = now;
-        nested->switches = switches;
+        nested->state = rest->state;
     }
     return now - nested->quiet_since >= patience;
 }
@@ -154,8 +178,13 @@ enum nested_answer nested_look(struct nested *nested, bool exclusive, int *ret_f
     }
     bool several = holders.several_children;
     uint64_t now = clock_now(), patience = several ? QUIET_AMONG_SEVERAL : QUIET_ALONE;
-    if (are_quiet(nested, &holders.rest, patience, now) ||
-        are_idle(nested, &holders.rest, several ? IDLE_AMONG_SEVERAL : IDLE_ALONE, now)) {
+    uint64_t sleep = name_rest(nested, &holders, false);
+    nested->still = remembered(sleep);
+    bool quiet = are_quiet(nested, &holders.rest, nested->still ? QUIET_STILL : patience, now);
+    bool idle =
+        !quiet && are_idle(nested, &holders.rest, several ? IDLE_AMONG_SEVERAL : IDLE_ALONE, now);
+    if (quiet || idle) {
+        remember(quiet ? sleep : name_rest(nested, &holders, true));
         bool alone = !exclusive || holders.exclusive || nested_family_has_it_alone(&nested->key);
         return alone ? NESTED_ANCESTOR : NESTED_OTHERS;
     }
@@ -164,14 +193,16 @@ enum nested_answer nested_look(struct nested *nested, bool exclusive, int *ret_f
     }
     /* Two looks that are close together, now and then: one that wakes to look
      * after its child is quiet in between. */
-    nested->look_again = nested->quiet_since + patience + CLOCK_MILLISECOND;
+    nested->look_again =
+        nested->quiet_since + (nested->still ? QUIET_STILL : patience) + CLOCK_MILLISECOND;
     return NESTED_MAYBE;
 }
 
 bool nested_waits_still(const struct nested *nested, bool exclusive) {
     int fd;
     const struct holders holders = look_at_ancestors(nested);
-    if (!holders.rest.asleep) {
+    if (!holders.rest.asleep || (holders.any && !remembered(name_rest(nested, &holders, false)) &&
+                                 !remembered(name_rest(nested, &holders, true)))) {
         return false;
     }
     enum lock_how own = holders.any ? LOCK_NOT_OPEN : how_has(nested, 0, &fd);

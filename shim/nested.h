@@ -17,6 +17,10 @@
  *     the time in which it has not had to wait for a processor. A shell that counts,
  *     and runs a tool each time, needs several times as much itself.
  *
+ * One that was quiet for long enough, and has not run since, is so still: the next
+ * open of this process, or of a child that it forks, is let in after some
+ * milliseconds (remembered.h).
+ *
  * All the while it has to hold the lock, at every look. Who has it is told by
  * /proc/PID/fdinfo. The pid in /proc/locks is whoever called flock(2), often dead. A
  * soft lock (kind=soft) is its maker's, whom the marker names; one that names nobody
@@ -43,7 +47,8 @@ struct nested {
     pid_t owner;              /* whom the marker names; 0: nobody */
     struct sidecar_id marker; /* its file */
     uint64_t quiet_since;     /* 0: was not quiet */
-    uint64_t switches;
+    uint64_t state;
+    bool still;              /* NESTED_ANCESTOR: as at an earlier wait */
     uint64_t idle_since;     /* 0: not followed */
     struct procfs_rest rest; /* then */
     int looks, asleep;       /* since then */
@@ -62,8 +67,9 @@ enum nested_answer {
 /* `exclusive`: what we want; a shared lock of our own does not answer that. */
 enum nested_answer nested_look(struct nested *nested, bool exclusive, int *ret_fd);
 
-/* Whether an ancestor that has it locked waits at this moment, as far as one look can
- * tell, and (if we want it exclusively) nobody else has it. */
+/* After NESTED_ANCESTOR, and some time: whether that still holds, as far as one look can
+ * tell. An ancestor that has run meanwhile may be at work, unless it was found to be one
+ * that wakes now and then. */
 bool nested_waits_still(const struct nested *nested, bool exclusive);
 
 /* Whether this process or an ancestor has it locked at all, through a descriptor that

@@ -181,10 +181,23 @@ struct procfs_threads procfs_threads(pid_t pid) {
     return threads;
 }
 
+uint64_t procfs_mix(uint64_t a, uint64_t b) {
+    uint64_t x = a * UINT64_C(0x9e3779b97f4a7c15) ^ b;
+    x = (x ^ x >> 30) * UINT64_C(0xbf58476d1ce4e5b9);
+    x = (x ^ x >> 27) * UINT64_C(0x94d049bb133111eb);
+    return x ^ x >> 31;
+}
+
+struct thread_rest {
+    struct procfs_rest *rest;
+    uint64_t switches;
+};
+
 /* /proc/PID/task/TID/status: "State:\tS (sleeping)", "voluntary_ctxt_switches:
  * 12", "nonvoluntary_ctxt_switches: 3". */
 static bool status_line(const char *line, void *data) {
-    struct procfs_rest *rest = data;
+    struct thread_rest *thread = data;
+    struct procfs_rest *rest = thread->rest;
     const char *value = strchr(line, ':');
     if (!value) {
         return false;
@@ -194,7 +207,7 @@ static bool status_line(const char *line, void *data) {
         rest->asleep &= *value == 'S';
         rest->for_disk |= *value == 'D';
     } else if (strstr(line, "voluntary_ctxt_switches:")) {
-        rest->switches += strtoul(value + 1, NULL, 10);
+        thread->switches += strtoul(value + 1, NULL, 10);
     }
     return false;
 }
@@ -226,8 +239,10 @@ static bool look_at_thread(int directory, unsigned number, void *data) {
     TEXT(schedule, 32);
     text_put_number(&schedule, number, 10);
     text_put(&schedule, "/schedstat");
-    rest->threads += number; /* another thread is a change, too */
-    (void)proclines_each(directory, status.start, status_line, rest);
+    rest->threads += number;
+    struct thread_rest thread = {.rest = rest};
+    (void)proclines_each(directory, status.start, status_line, &thread);
+    rest->state += procfs_mix(number, thread.switches); /* another thread is a change, too */
     rest->timed &= proclines_each(directory, schedule.start, schedule_line, rest) == 1;
     return false;
 }

@@ -47,10 +47,13 @@ struct procfs_rest {
     bool for_disk;            /* one of them is */
     bool timed;               /* whether the times are known */
     uint64_t threads;         /* a sum that tells these threads from others */
-    uint64_t switches;        /* changes whenever one of them has run meanwhile */
+    uint64_t state;           /* changes whenever one of them has run meanwhile */
     uint64_t run_time, delay; /* microseconds on a processor, and in want of one */
 };
 struct procfs_rest procfs_rest(pid_t pid);
+
+/* A number made of several, which another sequence hardly gives. */
+uint64_t procfs_mix(uint64_t a, uint64_t b);
 
 /* Whether a process (pid 0: this one) has that file open, by a descriptor that is not
  * one of ours. */

@@ -42,6 +42,8 @@ static void put_result(struct text *line, const struct target *target, bool excl
         text_put(line, target->why[0] ? target->why : "nobody has it");
     } else {
         text_put(line, exclusive ? "held exclusively" : "held shared");
+        text_put(line, target->why[0] ? " among those let in: " : "");
+        text_put(line, target->why);
     }
 }
 

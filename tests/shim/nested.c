@@ -210,6 +210,56 @@ Test(nested, an_ancestor_of_several_children) {
     cr_expect_str_eq(file_content("a.csv"), "13\n");
 }
 
+/* Once it has been watched for long enough it counts as waiting, as long as it does not
+ * run: what the later opens of a child say tells which of them were watched anew. */
+Test(nested, an_ancestor_that_has_not_woken) {
+    put_file("child.py", "import os\n"
+                         "def look():\n"
+                         "    for i in range(2): open(\"a.csv\").close()\n"
+                         "look(); os.write(1, b\"x\"); os.read(0, 1); look()\n");
+    cr_expect_eq(
+        run_shell(NULL, PYTHON TOOL
+                  "env.update(AUTOLOCK_LOG=\"log\", AUTOLOCK_LOG_LEVEL=\"debug\")\n"
+                  "lock = filelock.FileLock(\"a.csv.lock\")\n"
+                  "lock.acquire()\n"
+                  "other = subprocess.Popen([\"sleep\", \"60\"])\n"
+                  "child = subprocess.Popen([sys.executable, \"child.py\"], env=env, "
+                  "stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0)\n"
+                  "child.stdout.read(1); child.stdin.write(b\"x\"); status = child.wait()\n"
+                  "other.kill()\n"
+                  "sys.exit(status)'"),
+        0);
+    cr_expect_eq(run_shell(NULL, "grep -o 'ancestor has it and .*waits' log | "
+                                 "sed 's/.* and //' | tr '\\n' ' ' >seen"),
+                 0);
+    cr_expect_str_eq(file_content("seen"), "waits still waits waits still waits ", "%s",
+                     file_content("log"));
+}
+
+/* It waits for children, and works when one of them has told it something: the others,
+ * which wait for their turn, have to see it waiting again. */
+Test(nested, an_ancestor_that_works_when_a_child_has_spoken) {
+    put_file("child.pl", "open(my $f, '+<', 'a.csv') or die; sysread $f, my $n, 9;\n"
+                         "sysseek $f, 0, 0; syswrite $f, $n + 1;\n"
+                         "syswrite STDOUT, 'x'; sysread STDIN, $n, 1;\n");
+    cr_expect_eq(run_shell(NULL, PYTHON TOOL
+                           "import time\n"
+                           "lock = filelock.FileLock(\"a.csv.lock\")\n"
+                           "lock.acquire()\n"
+                           "other = subprocess.Popen([\"sleep\", \"60\"])\n"
+                           "hear, say = os.pipe(), os.pipe()\n"
+                           "for i in range(3): subprocess.Popen([\"perl\", \"child.pl\"], env=env, "
+                           "stdin=say[0], stdout=hear[1])\n"
+                           "for i in range(3):\n"
+                           "    os.read(hear[0], 1); os.write(say[1], b\"x\")\n"
+                           "    n = int(open(\"a.csv\").read())\n"
+                           "    for j in range(30): time.sleep(0.01)\n"
+                           "    open(\"a.csv\", \"w\").write(\"%d\" % (n + 10))\n"
+                           "other.kill()'"),
+                 0);
+    cr_expect_str_eq(file_content("a.csv"), "33");
+}
+
 /* Three subshells of a bash that counts too, with what a shell has itself (no
  * tool is waited for), lose nothing. */
 #define COUNT                                                                                      \
