@@ -7,11 +7,16 @@
 #include "shim/table.h"
 
 #define PATIENCE 1000 /* looks at a list that somebody else uses */
-#define STREAMS 510
+#define STREAMS 255
+
+struct entry {
+    FILE *_Atomic stream;
+    _Atomic uint64_t age; /* later ones have more */
+};
 
 struct chunk {
     struct chunk *_Atomic next;
-    FILE *_Atomic streams[STREAMS];
+    struct entry entries[STREAMS];
 };
 
 static struct chunk first;
@@ -46,11 +51,24 @@ static struct chunk *next_chunk(struct chunk *chunk) {
     return next;
 }
 
-static FILE *_Atomic *find(const FILE *stream) {
+static struct entry *find(const FILE *stream) {
     for (struct chunk *chunk = &first; chunk; chunk = atomic_load(&chunk->next)) {
         for (int i = 0; i < STREAMS; i++) {
-            if (atomic_load_explicit(&chunk->streams[i], memory_order_relaxed) == stream) {
-                return &chunk->streams[i];
+            if (atomic_load_explicit(&chunk->entries[i].stream, memory_order_relaxed) == stream) {
+                return &chunk->entries[i];
+            }
+        }
+    }
+    return NULL;
+}
+
+static struct entry *find_place(FILE *stream) {
+    for (struct chunk *chunk = &first; chunk; chunk = next_chunk(chunk)) {
+        for (int i = 0; i < STREAMS; i++) {
+            FILE *_Atomic *place = &chunk->entries[i].stream, *none = NULL;
+            if (!atomic_load_explicit(place, memory_order_relaxed) &&
+                atomic_compare_exchange_strong(place, &none, stream)) {
+                return &chunk->entries[i];
             }
         }
     }
@@ -58,25 +76,21 @@ static FILE *_Atomic *find(const FILE *stream) {
 }
 
 void flushing_remember(FILE *stream) {
-    if (!stream || find(stream)) {
-        return;
-    }
-    for (struct chunk *chunk = &first; chunk; chunk = next_chunk(chunk)) {
-        for (int i = 0; i < STREAMS; i++) {
-            FILE *none = NULL;
-            if (!atomic_load_explicit(&chunk->streams[i], memory_order_relaxed) &&
-                atomic_compare_exchange_strong(&chunk->streams[i], &none, stream)) {
-                return;
-            }
+    static _Atomic uint64_t opened;
+    if (stream) {
+        struct entry *entry = find(stream);
+        entry = entry ? entry : find_place(stream);
+        if (entry) {
+            atomic_store(&entry->age, 1 + atomic_fetch_add(&opened, 1));
         }
     }
 }
 
 void flushing_forget(const FILE *stream) {
-    FILE *_Atomic *place = stream ? find(stream) : NULL;
-    if (place) {
+    struct entry *entry = stream ? find(stream) : NULL;
+    if (entry) {
         bool entered = enter();
-        atomic_store(place, NULL);
+        atomic_store(&entry->stream, NULL);
         if (entered) {
             leave();
         }
@@ -94,7 +108,7 @@ static bool is_of_hold(FILE *stream, struct sidecar_id id) {
 
 /* One that reads is left alone: flushing would move the file's position. */
 static bool flush(FILE *stream, struct sidecar_id id) {
-    if (!stream || !is_of_hold(stream, id) || __fpending(stream) == 0) {
+    if (!is_of_hold(stream, id) || __fpending(stream) == 0) {
         return true;
     }
     if (ftrylockfile(stream) != 0) {
@@ -105,16 +119,41 @@ static bool flush(FILE *stream, struct sidecar_id id) {
     return true;
 }
 
+/* The newest stream of the hold that is older than *age, which becomes its own. */
+static FILE *next_older(uint64_t *age, struct sidecar_id id) {
+    FILE *newest = NULL;
+    uint64_t age_of_newest = 0;
+    for (struct chunk *chunk = &first; chunk; chunk = atomic_load(&chunk->next)) {
+        for (int i = 0; i < STREAMS; i++) {
+            FILE *stream = atomic_load(&chunk->entries[i].stream);
+            uint64_t its_age = atomic_load(&chunk->entries[i].age);
+            if (stream && its_age > age_of_newest && its_age < *age && is_of_hold(stream, id)) {
+                newest = stream;
+                age_of_newest = its_age;
+            }
+        }
+    }
+    *age = age_of_newest;
+    return newest;
+}
+
+/* In the order in which libc would: several may be on one file. */
 bool flushing_flush(struct sidecar_id id) {
+#ifdef __GLIBC__
+    FILE *const standard[] = {stderr, stdout};
+#else
+    FILE *const standard[] = {stdout, stderr};
+#endif
+    uint64_t age = UINT64_MAX;
+    bool all = true;
     if (!enter()) {
         return false;
     }
-    bool all = flush(stdout, id);
-    all &= flush(stderr, id);
-    for (struct chunk *chunk = &first; chunk; chunk = atomic_load(&chunk->next)) {
-        for (int i = 0; i < STREAMS; i++) {
-            all &= flush(atomic_load(&chunk->streams[i]), id);
-        }
+    for (FILE *stream; (stream = next_older(&age, id));) {
+        all &= flush(stream, id);
+    }
+    for (size_t i = 0; i < 2; i++) {
+        all &= flush(standard[i], id);
     }
     leave();
     return all;

@@ -14,11 +14,13 @@
 
 #include "lib/sidecar.h"
 
-/* A stream has been opened; it is about to be closed. NULL is allowed. */
+/* A stream has been opened (or anew: then libc flushes it sooner); it is about to be
+ * closed. NULL is allowed. */
 void flushing_remember(FILE *stream);
 void flushing_forget(const FILE *stream);
 
-/* Writes out what streams have for the files of this hold. False when another thread
+/* Writes out what streams have for the files of this hold, in the order in which exit(3)
+ * would. False when another thread
  * has one of them in hand: then it cannot be told. */
 bool flushing_flush(struct sidecar_id id);
 

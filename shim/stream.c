@@ -256,12 +256,21 @@ static FILE *freopen_any(const char *path, const char *mode, FILE *stream, real_
     }
 }
 
+/* glibc flushes it as one that has just been opened. */
+static FILE *reopened(FILE *stream) {
+#ifdef __GLIBC__
+    return opened(stream);
+#else
+    return stream;
+#endif
+}
+
 FILE *wrap_freopen(const char *path, const char *mode, FILE *stream) {
-    return freopen_any(path, mode, stream, real.freopen);
+    return reopened(freopen_any(path, mode, stream, real.freopen));
 }
 
 FILE *wrap_freopen64(const char *path, const char *mode, FILE *stream) {
-    return freopen_any(path, mode, stream, real.freopen64);
+    return reopened(freopen_any(path, mode, stream, real.freopen64));
 }
 
 static int fclose_any(FILE *stream, int (*call)(FILE *stream)) {

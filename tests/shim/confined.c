@@ -4,6 +4,7 @@
 #include <criterion/criterion.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/file.h>
@@ -71,6 +72,41 @@ Test(confined, without_proc_files_are_locked_all_the_same) {
     cr_expect_eq(access("jail/log", F_OK), -1, "%s", file_content("jail/log"));
     SAYS(0, "list_above");
     (void)puppet_end(puppet);
+}
+
+static bool has_marker(const char *name) {
+    char path[64];
+    snprintf(path, sizeof(path), "jail/srv/ledger/%s.lock", name);
+    return access(path, F_OK) == 0;
+}
+
+/* A soft lock's file is removed where it was made, wherever the program has gone: no
+ * descriptor leads there. */
+Test(confined, without_proc_soft_locks_go_as_they_came) {
+    if (geteuid() != 0) {
+        cr_skip_test("needs root, for chroot");
+    }
+    char name[32];
+    struct puppet *puppet = start_in_jail("/srv/ledger/** kind=soft timeout=5s");
+    SAYS(0, "chdir /srv");
+    SAYS(3, "open ledger/a.csv 2");
+    cr_expect(has_marker("a.csv"));
+    SAYS(0, "chdir /other");
+    SAYS(0, "close 3");
+    cr_expect_not(has_marker("a.csv"));
+    for (int i = 0; i < 20; i++) {
+        cr_expect_eq(puppet_call(puppet, "open /srv/ledger/f%d 0102 0644", i), 3 + i);
+        snprintf(name, sizeof(name), "f%d", i);
+        cr_expect(has_marker(name));
+    }
+    for (int i = 0; i < 19; i++) {
+        cr_expect_eq(puppet_call(puppet, "close %d", 3 + i), 0);
+        snprintf(name, sizeof(name), "f%d", i);
+        cr_expect_not(has_marker(name), "%s", name);
+    }
+    cr_expect_eq(puppet_end(puppet), 0);
+    cr_expect_not(has_marker("f19"));
+    cr_expect_eq(access("jail/log", F_OK), -1, "%s", file_content("jail/log"));
 }
 
 /* What cannot be told is not opened unlocked, and that is said. */

@@ -2,6 +2,8 @@
  * The puppet's ways to end, and what it does while it ends.
  */
 #include <fcntl.h>
+#include <pthread.h>
+#include <semaphore.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -127,6 +129,49 @@ static long do_close_streams(void) {
     return failed;
 }
 
+/* A thread that has a stream in hand for good: lock_stream FD. */
+static sem_t locked;
+static _Noreturn void *lock_for_good(void *stream) {
+    flockfile(stream);
+    sem_post(&locked);
+    for (;;) {
+        pause();
+    }
+}
+static long do_lock_stream(void) {
+    pthread_t thread;
+    sem_init(&locked, 0, 0);
+    int r = pthread_create(&thread, NULL, lock_for_good, stream_at(number(1)));
+    return r ? r : sem_wait(&locked);
+}
+
+/* Reads one character. */
+static long do_fgetc(void) {
+    return fgetc(stream_at(number(1)));
+}
+
+/* A child that shares a descriptor's position, and once we have ended writes it into a
+ * FIFO: position_after_end FD FIFO. */
+static long do_position_after_end(void) {
+    int end[2];
+    char byte;
+    if (pipe2(end, O_CLOEXEC) < 0) {
+        return -1;
+    }
+    pid_t pid = fork();
+    if (pid == 0) {
+        char line[32];
+        close(end[1]);
+        int n = read(end[0], &byte, 1) == 0 ? 0 : -1;
+        n = n < 0 ? n
+                  : snprintf(line, sizeof(line), "%ld", (long)lseek((int)number(1), 0, SEEK_CUR));
+        int fifo = open(words[2], O_WRONLY);
+        _exit(write(fifo, line, (size_t)n) != n);
+    }
+    close(end[0]);
+    return pid > 0 ? 0 : -1;
+}
+
 const struct command end_commands[] = {
     COMMAND(exit),          COMMAND(_exit),
     COMMAND(_Exit),         COMMAND(quick_exit),
@@ -134,5 +179,7 @@ const struct command end_commands[] = {
     COMMAND(child_ends),    COMMAND(write_at_quick_exit),
     COMMAND(child_opens),   COMMAND(vfork_shell),
     COMMAND(standard_puts), COMMAND(open_streams),
-    COMMAND(close_streams), {NULL, NULL},
+    COMMAND(close_streams), COMMAND(lock_stream),
+    COMMAND(fgetc),         COMMAND(position_after_end),
+    {NULL, NULL},
 };
