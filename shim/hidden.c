@@ -69,9 +69,13 @@ int hidden_copy(int from, table_word word, enum table_mode mode, struct sidecar_
     return fd;
 }
 
+/* A child has no part in a soft lock of its parent, whose table it sees. */
 bool hidden_is_here(int fd) {
     table_word word = table_get(fd);
-    return table_kind(word) == TABLE_HIDDEN && (!table_is_foreign() || hidden_is_ours(fd, word));
+    enum rule_inherit ignored;
+    return table_kind(word) == TABLE_HIDDEN &&
+           (!table_is_foreign() || (hidden_is_ours(fd, word) &&
+                                    (!hidden_is_soft(fd, &ignored) || hidden_is_own_soft(fd))));
 }
 
 /* Makes it ours alone to close or move, if it still is `other`'s (and its mode
@@ -346,7 +350,7 @@ static void move_claimed(int fd, table_word before) {
 void hidden_move_away(int fd) {
     for (int i = 0; i < MOVE_ATTEMPTS; i++) {
         table_word before = table_get(fd);
-        if (table_kind(before) != TABLE_HIDDEN) {
+        if (!hidden_is_here(fd)) {
             return;
         }
         struct gate gate = gate_enter();

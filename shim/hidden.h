@@ -60,7 +60,9 @@ bool hidden_is_ours(int fd, table_word word);
 
 /* Whether the number is one of ours, and so not there for the program. (The table
  * of a vforked child also has what its parent's threads have made since, and at
- * these numbers the child may have something of its own.) */
+ * these numbers the child may have something of its own; and it has its parent's soft
+ * locks, which are nothing to it: a child that closes all before exec takes none of
+ * them along.) */
 bool hidden_is_here(int fd);
 
 /* Forgets a word whose descriptor is not ours any more. */

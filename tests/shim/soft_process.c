@@ -239,6 +239,20 @@ Scenario(soft_process, vfork_open_exec) {
     GONE;
 }
 
+/* The lock is none of its business: it need not have a descriptor of it either. */
+Scenario(soft_process, a_vforked_child_that_closes_all_before_exec) {
+    static const char *const ways[] = {"range", "loop", "over"};
+    for (size_t i = 0; i < sizeof(ways) / sizeof(ways[0]); i++) {
+        CALL(0, "vfork_closing %s ls -l /proc/$$/fd >seen; exit 0", ways[i]);
+        cr_expect(strstr(file_content("seen"), "->"), "%s", file_content("seen"));
+        cr_expect_not(strstr(file_content("seen"), ".lock"), "%s: %s", ways[i],
+                      file_content("seen"));
+        HELD;
+    }
+    CALL(0, "close 3");
+    GONE;
+}
+
 /* popen's child has neither the file nor the lock. */
 Scenario(soft_process, children_of_popen_and_spawn) {
     CALL(0, "popen echo begun; test -e a.csv.lock");

@@ -1,5 +1,5 @@
 /*
- * stress SECONDS LIBRARY [SEED]
+ * stress SECONDS LIBRARY [SEED [soft]]
  *
  * Threads that open, duplicate and close the same files, fork, vfork and exec
  * meanwhile, close in loops of every kind, and are interrupted by signals whose
@@ -344,9 +344,14 @@ static int once(int which) {
     return 0;
 }
 
+static bool soft; /* kind=soft: the lock file's being there is the lock */
+
 static bool is_locked(const char *name) {
     char path[40];
     snprintf(path, sizeof(path), "%s.lock", name);
+    if (soft) {
+        return access(path, F_OK) == 0;
+    }
     int fd = open(path, O_RDONLY | O_CLOEXEC);
     bool locked = fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) < 0;
     close(fd);
@@ -404,7 +409,8 @@ static pid_t start(const char *library, int number) {
         char seed[20];
         setpgid(0, 0);
         setenv("LD_PRELOAD", library, 1);
-        setenv("AUTOLOCK_PATTERNS", "*.csv warn-after=60s", 1);
+        setenv("AUTOLOCK_PATTERNS",
+               soft ? "*.csv kind=soft warn-after=60s" : "*.csv warn-after=60s", 1);
         snprintf(seed, sizeof(seed), "%d", atoi(seed_text) + number);
         execl(self, self, "work", seed, (char *)NULL);
         _exit(127);
@@ -485,9 +491,10 @@ int main(int argc, char **argv) {
         return once(atoi(argv[2]));
     }
     if (argc < 3) {
-        fputs("usage: stress SECONDS LIBRARY [SEED]\n", stderr);
+        fputs("usage: stress SECONDS LIBRARY [SEED [soft]]\n", stderr);
         return 2;
     }
     snprintf(seed_text, sizeof(seed_text), "%s", argc > 3 ? argv[3] : "1");
+    soft = argc > 4 && strcmp(argv[4], "soft") == 0;
     return run(atol(argv[1]), argv[2]);
 }

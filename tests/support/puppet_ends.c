@@ -92,6 +92,38 @@ static long do_vfork_shell(void) {
     return waitpid(pid, &status, 0) == pid ? status : -1;
 }
 
+/* A vforked child that closes what there is above 2 in this way and goes on as a shell
+ * that is not under the library: vfork_closing WAY COMMAND... */
+static void close_above_2(const char *way) {
+    if (strcmp(way, "range") == 0) {
+        close_range(3, ~0u, 0);
+        return;
+    }
+    for (int fd = 3; fd < 1100; fd++) {
+        if (strcmp(way, "loop") == 0) {
+            close(fd);
+        } else if (fd < 1024) { /* over */
+            dup2(0, fd);
+        }
+    }
+    closefrom(3);
+}
+static long do_vfork_closing(void) {
+    char line[4096] = "";
+    char *nothing[] = {NULL};
+    for (int i = 2; words[i]; i++) {
+        strcat(strcat(line, words[i]), " ");
+    }
+    int status = -1;
+    pid_t pid = vfork();
+    if (pid == 0) {
+        close_above_2(words[1]);
+        execle("/bin/sh", "sh", "-c", line, (char *)NULL, nothing);
+        _exit(127);
+    }
+    return waitpid(pid, &status, 0) == pid ? status : -1;
+}
+
 /* Into the buffer of stdout or stderr: standard_puts 1|2 TEXT. */
 static long do_standard_puts(void) {
     static char buffers[2][4096];
@@ -173,13 +205,22 @@ static long do_position_after_end(void) {
 }
 
 const struct command end_commands[] = {
-    COMMAND(exit),          COMMAND(_exit),
-    COMMAND(_Exit),         COMMAND(quick_exit),
-    COMMAND(abort),         COMMAND(write_at_exit),
-    COMMAND(child_ends),    COMMAND(write_at_quick_exit),
-    COMMAND(child_opens),   COMMAND(vfork_shell),
-    COMMAND(standard_puts), COMMAND(open_streams),
-    COMMAND(close_streams), COMMAND(lock_stream),
-    COMMAND(fgetc),         COMMAND(position_after_end),
+    COMMAND(exit),
+    COMMAND(_exit),
+    COMMAND(_Exit),
+    COMMAND(quick_exit),
+    COMMAND(abort),
+    COMMAND(write_at_exit),
+    COMMAND(child_ends),
+    COMMAND(write_at_quick_exit),
+    COMMAND(child_opens),
+    COMMAND(vfork_shell),
+    COMMAND(standard_puts),
+    COMMAND(open_streams),
+    COMMAND(vfork_closing),
+    COMMAND(close_streams),
+    COMMAND(lock_stream),
+    COMMAND(fgetc),
+    COMMAND(position_after_end),
     {NULL, NULL},
 };
