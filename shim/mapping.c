@@ -16,9 +16,14 @@ struct entry {
     struct sidecar_id id;
 };
 
+/* A program may have tens of thousands of mappings. So that a call need not look at each,
+ * a chunk says what it has: all of it lies from lowest to highest. */
 struct chunk {
     struct chunk *next;
-    struct entry entries[(PAGE - sizeof(void *)) / sizeof(struct entry)];
+    uintptr_t lowest, highest;
+    size_t used;
+    struct entry entries[(PAGE - sizeof(void *) - 2 * sizeof(uintptr_t) - sizeof(size_t)) /
+                         sizeof(struct entry)];
 };
 #define ENTRIES (sizeof(((struct chunk *)0)->entries) / sizeof(struct entry))
 
@@ -29,42 +34,56 @@ static _Atomic uintptr_t lowest = UINTPTR_MAX, highest;
 
 static struct spin spin;
 
-static struct entry *next_entry(struct chunk **chunk, size_t *index) {
-    while (*chunk) {
-        if (*index < ENTRIES) {
-            return &(*chunk)->entries[(*index)++];
+/* One that is in use and may touch what lies from start to end. */
+static struct entry *next_entry(struct chunk **chunk, size_t *index, uintptr_t start,
+                                uintptr_t end) {
+    for (; *chunk; *chunk = (*chunk)->next, *index = 0) {
+        if ((*chunk)->used == 0 || (*chunk)->lowest >= end || (*chunk)->highest <= start) {
+            continue;
         }
-        *chunk = (*chunk)->next;
-        *index = 0;
+        while (*index < ENTRIES) {
+            struct entry *entry = &(*chunk)->entries[(*index)++];
+            if (entry->start != entry->end) {
+                return entry;
+            }
+        }
     }
     return NULL;
 }
 
-#define EACH_ENTRY(entry)                                                                          \
+#define EACH_ENTRY(entry, start, end)                                                              \
     struct chunk *chunk_ = chunks;                                                                 \
     size_t index_ = 0;                                                                             \
-    for (struct entry * entry; (entry = next_entry(&chunk_, &index_));)
+    for (struct entry * entry; (entry = next_entry(&chunk_, &index_, start, end));)
 
-static struct entry *free_entry(void) {
-    EACH_ENTRY(entry) {
-        if (entry->start == entry->end) {
-            return entry;
+/* The chunk has one that is free. NULL: no memory. */
+static struct chunk *roomy_chunk(void) {
+    struct chunk *chunk = chunks;
+    while (chunk && chunk->used == ENTRIES) {
+        chunk = chunk->next;
+    }
+    if (!chunk) {
+        chunk = sys_map(sizeof(*chunk));
+        if (chunk) {
+            chunk->next = chunks;
+            chunks = chunk;
         }
     }
-    struct chunk *chunk = sys_map(sizeof(*chunk));
-    if (!chunk) {
-        return NULL;
-    }
-    chunk->next = chunks;
-    chunks = chunk;
-    return &chunk->entries[0];
+    return chunk;
 }
 
 static void add(uintptr_t start, uintptr_t end, uint64_t number, struct sidecar_id id) {
-    struct entry *entry = free_entry();
-    if (!entry) {
+    struct chunk *chunk = roomy_chunk();
+    if (!chunk) {
         return; /* no memory: the hold lasts to the end of the process */
     }
+    struct entry *entry = chunk->entries;
+    while (entry->start != entry->end) {
+        entry++;
+    }
+    chunk->lowest = chunk->used == 0 || start < chunk->lowest ? start : chunk->lowest;
+    chunk->highest = chunk->used == 0 || end > chunk->highest ? end : chunk->highest;
+    chunk->used++;
     entry->id = id;
     entry->number = number;
     entry->start = start;
@@ -119,8 +138,8 @@ void mapping_remember_more(const void *address, size_t length, struct sidecar_id
 }
 
 static bool is_mapped(struct sidecar_id id) {
-    EACH_ENTRY(entry) {
-        if (entry->start != entry->end && sidecar_same(entry->id, id)) {
+    EACH_ENTRY(entry, 0, UINTPTR_MAX) {
+        if (sidecar_same(entry->id, id)) {
             return true;
         }
     }
@@ -128,8 +147,8 @@ static bool is_mapped(struct sidecar_id id) {
 }
 
 static void narrow(void) {
-    EACH_ENTRY(entry) {
-        if (entry->start != entry->end) {
+    for (const struct chunk *chunk = chunks; chunk; chunk = chunk->next) {
+        if (chunk->used > 0) {
             return;
         }
     }
@@ -148,7 +167,7 @@ static void close_if_last(struct sidecar_id id) {
 }
 
 /* Takes start to end out of the entry; what is left behind it becomes another. */
-static void cut(struct entry *entry, uintptr_t start, uintptr_t end) {
+static void cut(struct chunk *chunk, struct entry *entry, uintptr_t start, uintptr_t end) {
     if (end < entry->end && start > entry->start) {
         add(end, entry->end, entry->number, entry->id);
         entry->end = start;
@@ -158,6 +177,8 @@ static void cut(struct entry *entry, uintptr_t start, uintptr_t end) {
         entry->end = start;
     } else {
         entry->end = entry->start;
+        atomic_signal_fence(memory_order_seq_cst);
+        chunk->used--;
         close_if_last(entry->id);
     }
 }
@@ -168,10 +189,9 @@ void mapping_forget(const void *address, size_t length, uint64_t before) {
         return;
     }
     signal_set mask = spin_lock(&spin);
-    EACH_ENTRY(entry) {
-        if (entry->start != entry->end && entry->number < before && entry->start < end &&
-            start < entry->end) {
-            cut(entry, start, end);
+    EACH_ENTRY(entry, start, end) {
+        if (entry->number < before && entry->start < end && start < entry->end) {
+            cut(chunk_, entry, start, end);
         }
     }
     narrow();
@@ -185,7 +205,7 @@ bool mapping_find(const void *address, struct sidecar_id *ret) {
         return false;
     }
     signal_set before = spin_lock(&spin);
-    EACH_ENTRY(entry) {
+    EACH_ENTRY(entry, at, at + 1) {
         if (entry->start <= at && at < entry->end) {
             *ret = entry->id;
             found = true;
@@ -202,7 +222,7 @@ bool mapping_next(const void *address, size_t length, uint64_t before, struct ma
         return false;
     }
     signal_set mask = spin_lock(&spin);
-    EACH_ENTRY(entry) {
+    EACH_ENTRY(entry, from, end) {
         uintptr_t start = entry->start > from ? entry->start : from;
         uintptr_t stop = entry->end < end ? entry->end : end;
         if (entry->number < before && start < stop && start < best) {
