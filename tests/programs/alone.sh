@@ -28,6 +28,7 @@ for rules in "$csv" "$all" "$keep"; do
     [ "$advised" = no ] || alone "$rules" "install ($rules)" install 'install -m 600 a.csv b.csv; install -D a.csv sub/deep/a.csv; install -b a.csv b.csv'
     alone "$rules" "rm, ln, rmdir ($rules)" rm 'ln a.csv sub/h; ln -s ../a.csv sub/s.csv; cat sub/s.csv; rm a.csv b.csv; rm missing.csv; rm -r sub; ls -1 --ignore="*.lock"'
     [ "$advised" = no ] || alone "$rules" "a pipeline that reads one file twice ($rules)" diff 'cat a.csv a.csv | wc -l; paste a.csv a.csv; join -t, <(sort a.csv) <(sort a.csv); cat <(cat a.csv) a.csv | sort | uniq -c'
+    [ "$advised" = no ] || alone "$rules" "diff ($rules)" diff 'diff a.csv b.csv; diff a.csv a.csv; diff -u --label a --label b <(sort a.csv) a.csv; cat a.csv | diff - a.csv; cp a.csv sub; diff -rq -x "*.lock" . sub; diff missing.csv a.csv; cmp a.csv b.csv; comm <(sort a.csv) <(sort b.csv)'
     alone "$rules" "sed -i ($rules)" sed 'sed -i s/a/A/ a.csv; sed -i.bak -e "1d" a.csv b.csv; sed -n "\$p" a.csv; sed "w sub/w.csv" b.csv'
     alone "$rules" "perl -i ($rules)" perl 'perl -i -pe "s/,/;/" a.csv b.csv; perl -e "open F, q(+<), q(n.csv); print F 7; close F; rename q(n.csv), q(m.csv); unlink q(b.csv)"'
     alone "$rules" "gawk -i inplace ($rules)" gawk 'gawk -i inplace "{print NR \":\" \$0}" a.csv b.csv; gawk "{print > \"sub/o.csv\"} END {close(\"sub/o.csv\"); while ((getline l < \"sub/o.csv\") > 0) print l}" a.csv'
@@ -55,7 +56,7 @@ except FileNotFoundError as e: print(e)
     alone "$rules" "ruby ($rules)" ruby 'ruby -e "File.open(%q(a.csv), %q(r+)) { |f| puts f.read; f.rewind; f.write %q(9) }; IO.write(%q(b.csv), %q(b)); File.rename(%q(b.csv), %q(c.csv)); File.truncate(%q(long.csv), 4); require %q(fileutils); FileUtils.cp(%q(a.csv), %q(sub/r.csv))"'
     [ "$advised" = no ] || alone "$rules" "lua ($rules)" lua5.4 'lua5.4 -e "local f = io.open([[a.csv]], [[r+]]); print(f:read([[a]])); f:seek([[set]]); f:write([[8]]); f:close(); os.rename([[b.csv]], [[c.csv]]); os.remove([[c.csv]]); for l in io.lines([[a.csv]]) do print(l) end"'
     [ "$advised" = no ] || alone "$rules" "C++ fstream ($rules)" "${stream_tool:-g++}" '$stream_tool n.csv 5'
-    [ "$advised" = no ] || alone "$rules" "java ($rules)" "${java_tool:+java}" '$java_tool n.csv 3'
+    [ "$advised" = no ] || alone "$rules" "java ($rules)" "$java_needed" '$java_tool n.csv 3'
 done
 
 git_job='git init -q repo; cd repo; cp ../a.csv ../plain.txt .; git add a.csv plain.txt; git commit -qm one; echo 4,d >>a.csv; git diff --stat; git commit -qam two; git checkout -q -b side HEAD~; cat a.csv; echo 5 >>plain.txt; git commit -qam three; git merge -q -m four - ; git log --oneline --format=%H%s; git mv a.csv b.csv; git rm -q plain.txt; git commit -qm five; git stash list; git fsck; git gc -q; git status --short | grep -v "\.lock$"'

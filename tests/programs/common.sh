@@ -62,7 +62,7 @@ int main(int, char **argv) {
 CODE
     g++ -o "$work/stream" "$work/stream.cc" && stream_tool=$work/stream
 fi
-java_tool=
+java_tool= java_needed="a JDK (java and javac)"
 if have java && have javac; then
     cat >"$work/Add.java" <<'CODE'
 import java.io.RandomAccessFile;
@@ -78,7 +78,7 @@ public class Add {
     }
 }
 CODE
-    javac -d "$work" "$work/Add.java" && java_tool="java -Xshare:auto -cp $work Add"
+    javac -d "$work" "$work/Add.java" && java_tool="java -Xshare:auto -cp $work Add" java_needed=java
 fi
 python=/usr/bin/python3
-export stream_tool java_tool python
+export stream_tool java_tool java_needed python

@@ -47,11 +47,13 @@ n = int(open(\"a.csv\").read()); open(\"t.$i\", \"w\").write(\"%d\n\" % (n + 1))
 counter 'ruby' ruby "$open" 'ruby -e "File.open(%q(a.csv), %q(r+)) { |f| n = f.read.to_i; f.rewind; f.puts n + 1 }"'
 counter 'lua' lua5.4 "$open" 'lua5.4 -e "local f = io.open([[a.csv]], [[r+]]); local n = f:read([[n]]); f:seek([[set]]); f:write(math.tointeger(n) + 1, string.char(10)); f:close()"'
 counter 'C++ fstream' "${stream_tool:-g++}" "$open" '$stream_tool a.csv 1'
-counter 'java' "${java_tool:+java}" "$open" '$java_tool a.csv 1'
+counter 'java' "$java_needed" "$open" '$java_tool a.csv 1'
 whole 'cp, read by cat' cp "$open" 'cp $i.source a.csv' 'cat a.csv'
 whole 'mv, read by cat' mv "$open" 'cp $i.source t.$i; mv t.$i a.csv' 'cat a.csv'
-# install is not here: it unlinks the file and makes it anew, so that whoever opens it
-# in between finds none and fails at once, under whatever rule.
+whole 'mv, read by diff' diff "$open" 'cp $i.source t.$i; mv t.$i a.csv' 'diff a.csv /dev/null | sed "1d; s/^..//"'
+# install unlinks the file and makes it anew: whoever comes in between finds none, and
+# fails at once under whatever rule. So the name is locked around it, as documented.
+whole 'install under flock' install "$open" 'flock a.csv.lock install -m 644 $i.source a.csv' 'flock -s a.csv.lock cat a.csv'
 whole 'dd, read by tee' dd "$open" 'dd if=$i.source of=a.csv status=none' 'tee </dev/null; cat a.csv'
 whole 'truncate and write, read by sort' truncate "$open" '{ truncate -s 0 /dev/fd/3; cat $i.source >&3; } 3<>a.csv' 'sort a.csv'
 # tar reads as many bytes as the file had before the open that waits, so the
@@ -62,6 +64,23 @@ whole 'rsync' rsync "$open" 'rsync --inplace -I $i.source a.csv' 'cat a.csv'
 whole 'rsync, which renames' rsync "$open" 'rsync -I $i.source a.csv' 'rsync -I a.csv copy.$i; cat copy.$i'
 whole 'split' split "$open" 'cp $i.source a.csv' 'split -n l/1 a.csv part.$i.; cat part.$i.aa'
 whole 'git' git "$open" '[ -d repo.$i ] || git init -q repo.$i; cp $i.source a.csv' 'git -C repo.$i hash-object -w ../a.csv | xargs git -C repo.$i cat-file blob'
+
+# One repository for all, in which every file matches. Git itself fails where another
+# has its index, so it is tried again.
+if have git; then
+    begin
+    git init -q repo
+    at_once '* timeout=50s' 'cd repo; echo $job >>a.csv; git add a.csv; cd ..
+        until git -C repo commit -qam $job || git -C repo diff --quiet HEAD; do :; done' >log 2>&1
+    if [ "$(git -C repo show HEAD:a.csv | sort -u | wc -l)" = $((PROCESSES * TIMES)) ] &&
+        git -C repo fsck >>log 2>&1 && [ -e repo/a.csv.lock ]; then
+        ok 'git, in one repository (*)'
+    else
+        not_ok "git, in one repository (*): $(git -C repo show HEAD:a.csv | wc -l) $(tail -n 5 log)"
+    fi
+else
+    skip 'git, in one repository (*)' git
+fi
 
 if have sqlite3; then
     for mode in delete wal; do
