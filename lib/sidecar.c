@@ -161,6 +161,23 @@ void sidecar_follow(int fd, const struct sys_stat *sidecar, const struct sys_sta
     }
 }
 
+/* Let in by the sidecar of our making, but not by the file any more: others. */
+static bool lets_in_too_many(const struct sys_stat *sidecar, const struct sys_stat *data) {
+    unsigned mode = mode_like(data->mode), now = sidecar->mode & 07777;
+    return (now & mode) == mode && now & 0066 & ~mode && now == mode_like(now) &&
+           sidecar->uid == data->uid && sidecar->gid == data->gid && sidecar->size == 0 &&
+           sidecar->nlink == 1;
+}
+
+void sidecar_follow_change(int fd, const struct sys_stat *sidecar, const struct sys_stat *data) {
+    if (!lets_in_too_many(sidecar, data)) {
+        sidecar_follow(fd, sidecar, data);
+        return;
+    }
+    unsigned mode = mode_like(data->mode) | 0600; /* or the owner could not open it any more */
+    (void)SYS_CALL(SYS_fchmod, fd, mode, 0, 0, 0, 0);
+}
+
 int sidecar_is_current(int dirfd, const char *name, int fd, struct sidecar_id id) {
     struct sys_stat path, descriptor;
     int r = sys_stat(dirfd, name, AT_SYMLINK_NOFOLLOW, &path);

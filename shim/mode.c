@@ -1,7 +1,7 @@
 /*
  * Calls that change the mode and the owner of a file: its sidecar follows, so that
- * whoever may use the file by then can lock it as well (contract P1). Programs that
- * copy make a file for themselves alone, and open it up once it is whole (cp -p,
+ * whoever may use the file by then can lock it as well, and nobody else (contract P1).
+ * Programs that copy make a file for themselves alone, and open it up once it is whole (cp -p,
  * install, tar x).
  *
  * The call itself is made first, as it is; no lock is taken for it. A sidecar that
@@ -33,7 +33,7 @@ static void follow_by(int sidecar, struct sidecar_id id, const struct sys_stat *
     struct sys_stat stat;
     if (sys_fstat(sidecar, &stat) == 0 && S_ISREG(stat.mode) &&
         sidecar_same(sidecar_id_of(&stat), id)) {
-        sidecar_follow(sidecar, &stat, data);
+        sidecar_follow_change(sidecar, &stat, data);
     }
 }
 

@@ -206,11 +206,42 @@ Test(mode, what_is_someone_elses_is_left_alone) {
     (void)puppet_end(puppet);
 }
 
-Test(mode, a_narrower_mode_leaves_it_as_it_is) {
+/* A file that has become private can be frozen by nobody else; its owner is never
+ * locked out. */
+Test(mode, a_narrower_mode) {
+    static const struct {
+        unsigned file, sidecar;
+    } modes[] = {{0640, 0660}, {0604, 0606}, {0600, 0600}, {0000, 0600},
+                 {0044, 0666}, {0400, 0600}, {0222, 0666}};
     struct puppet *puppet = start_private();
-    WELL("fchmod 3 0666");
-    WELL("fchmod 3 0600");
-    WELL("fchmod 3 0000");
+    for (size_t i = 0; i < sizeof(modes) / sizeof(modes[0]); i++) {
+        WELL("fchmod 3 0666");
+        cr_expect_eq(mode_of_sidecar(), 0666u, "%o", mode_of_sidecar());
+        WELL("fchmod 3 0%o", modes[i].file);
+        cr_expect_eq(mode_of_sidecar(), modes[i].sidecar, "%o: %o", modes[i].file,
+                     mode_of_sidecar());
+        WELL("chmod a.csv 0666");
+        WELL("chmod a.csv 0%o", modes[i].file);
+        cr_expect_eq(mode_of_sidecar(), modes[i].sidecar, "%o: %o", modes[i].file,
+                     mode_of_sidecar());
+    }
+    (void)puppet_end(puppet);
+}
+
+/* What an open finds wider, somebody may want so; and flock(1) makes other modes. */
+Test(mode, a_wider_one_that_is_not_of_our_making) {
+    struct puppet *puppet = start_private();
+    cr_assert_eq(chmod("a.csv.lock", 0644), 0);
+    WELL("fchmod 3 0400");
+    WELL("chmod a.csv 0600");
+    cr_expect_eq(mode_of_sidecar(), 0644u, "%o", mode_of_sidecar());
+    WELL("close 3");
+    cr_assert_eq(chmod("a.csv.lock", 0666), 0);
+    cr_assert_eq(puppet_call(puppet, "open a.csv 2"), 3);
+    cr_expect_eq(mode_of_sidecar(), 0666u, "%o", mode_of_sidecar());
+    WELL("close 3");
+    put_file("a.csv.lock", "data");
+    WELL("chmod a.csv 0400");
     cr_expect_eq(mode_of_sidecar(), 0666u, "%o", mode_of_sidecar());
     (void)puppet_end(puppet);
 }
