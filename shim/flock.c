@@ -23,6 +23,7 @@
 #include "shim/gate.h"
 #include "shim/hidden.h"
 #include "shim/hold.h"
+#include "shim/joined.h"
 #include "shim/nested.h"
 #include "shim/program.h"
 #include "shim/real.h"
@@ -82,6 +83,10 @@ static int join_own_hold(int fd, struct sidecar_id id, int operation) {
         return JOINS_NOT;
     }
     reference_set(fd, twin, false);
+    if (!(operation & LOCK_EX) && table_mode(word) == MODE_EXCLUSIVE) {
+        joined_may_share();
+        joined_settle();
+    }
     return JOINED;
 }
 

@@ -6,6 +6,7 @@
 
 #include "config/sidecar_path.h"
 #include "shim/hidden.h"
+#include "shim/joined.h"
 #include "shim/pair.h"
 #include "shim/proclocks.h"
 #include "shim/reference.h"
@@ -67,6 +68,7 @@ void handover_before_release(int twin, int fd) {
     if (copy >= 0) {
         int flags = sys_fcntl(search.found, F_GETFD, 0);
         reference_set(search.found, copy, flags & FD_CLOEXEC);
+        joined_may_share();
         atomic_store_explicit(&heir, search.found, memory_order_relaxed);
     }
 }
@@ -82,5 +84,7 @@ void handover_check(void) {
     } else if (!is_wanted(table_other(word))) {
         atomic_store_explicit(&heir, -1, memory_order_relaxed);
         reference_unlocked(fd, word);
+    } else {
+        joined_settle();
     }
 }

@@ -5,6 +5,7 @@
 
 #include "lib/sys_linux.h"
 #include "shim/gate.h"
+#include "shim/joined.h"
 #include "shim/number.h"
 #include "shim/observe.h"
 #include "shim/record.h"
@@ -125,6 +126,7 @@ static void close_of(int fd, int other) {
     (void)signals_mask(blocked);
     gate_leave(gate);
     record_sweep();
+    joined_settle();
 }
 
 void hidden_close(int fd) {

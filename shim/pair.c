@@ -104,6 +104,10 @@ bool pair_of_line(const struct lock_line *line, struct lock_key *ret) {
     return true;
 }
 
+bool pair_is_exclusive(const struct lock_line *line) {
+    return line->start == PAIR_JOINED || line->start == PAIR_SIBLINGS;
+}
+
 bool pair_of_mark(const struct lock_line *line, struct lock_key *ret, pid_t *ret_thread) {
     if (!line->range || line->start < WAITS || line->start >= WAITS_END) {
         return false;

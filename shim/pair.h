@@ -45,8 +45,9 @@ void pair_unmark_waiting(int fd, int64_t pair);
 
 /* How /proc names the lock, by its first byte. */
 struct lock_key pair_key(const struct lock_key *file, int64_t pair);
-/* The same for any byte of it. False for others. */
+/* The same for any byte of it. False for others. And whether it is had exclusively. */
 bool pair_of_line(const struct lock_line *line, struct lock_key *ret);
+bool pair_is_exclusive(const struct lock_line *line);
 /* The same for a mark, with the thread, as /proc numbers it. */
 bool pair_of_mark(const struct lock_line *line, struct lock_key *ret, pid_t *ret_thread);
 

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "lib/sys_linux.h"
+#include "shim/procfs.h"
 #include "shim/proclines.h"
 
 bool lock_key_same(const struct lock_key *a, const struct lock_key *b) {
@@ -225,4 +226,17 @@ static bool holds(int directory, unsigned number, void *data) {
 pid_t proclocks_holder(const struct lock_key *key) {
     struct search search = {.key = key, .found = LOCK_NOT_OPEN};
     return proclines_each_number(AT_FDCWD, "/proc", holds, &search) == 1 ? search.pid : 0;
+}
+
+static bool holds_elsewhere(int directory, unsigned number, void *data) {
+    struct search *search = data;
+    (void)directory;
+    return (pid_t)number != search->pid &&
+           proclocks_of_process((pid_t)number, is_searched, search) == 1;
+}
+
+bool proclocks_is_elsewhere(const struct lock_key *key) {
+    struct search search = {.key = key, .found = LOCK_NOT_OPEN, .pid = procfs_self()};
+    return search.pid == 0 ||
+           proclines_each_number(AT_FDCWD, "/proc", holds_elsewhere, &search) != 0;
 }

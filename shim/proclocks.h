@@ -68,6 +68,10 @@ enum lock_how proclocks_find(pid_t pid, const struct lock_key *key, bool (*skip)
 /* Whom /proc/locks names for this file; 0 when it names nobody. */
 pid_t proclocks_owner(const struct lock_key *key);
 
+/* Whether another process has the file locked by flock, through a description of ours
+ * perhaps. True where it cannot be told. Looks through all that may be looked at. */
+bool proclocks_is_elsewhere(const struct lock_key *key);
+
 /* A process that has the file locked, found by looking through all that may be
  * looked at (some milliseconds); 0 for none. */
 pid_t proclocks_holder(const struct lock_key *key);

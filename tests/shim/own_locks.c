@@ -328,3 +328,40 @@ Test(own_locks, unlocked_by_a_duplicate) {
                           "assert not may('s'); f.close(); assert may('x')\n");
     cr_expect_eq(run_shell("*.csv", PYTHON "u.py"), 0);
 }
+
+/* What has joined the hold, from exclusive to shared: others may read once the file is
+ * closed here, in a child, and by each descriptor that has the lock; not before. */
+Test(own_locks, from_exclusive_to_shared) {
+    static const char *const orders[] = {
+        "f.close(); assert not may('s'); fcntl.flock(l, 1); assert may('s') and not may('x')",
+        "fcntl.flock(l, 1); assert not may('s'); f.close(); assert may('s') and not may('x')",
+        "f.close(); fcntl.flock(l, 1); fcntl.flock(l, 2); assert not may('s')",
+        "f.close(); fcntl.flock(l, 1); f = open('a.csv', 'r+'); assert not may('s'); f.close()",
+        "m = os.dup(l); f.close(); fcntl.flock(m, 1); assert may('s'); os.close(l)\n"
+        "assert may('s') and not may('x'); os.close(m); l = os.open('a.csv.lock', os.O_RDWR)",
+        "r, w = os.pipe(); pid = os.fork()\n"
+        "if pid == 0: os.close(w); os.read(r, 1); os._exit(0)\n"
+        "f.close(); fcntl.flock(l, 1); assert not may('s'); os.close(w); os.waitpid(pid, 0)\n"
+        "fcntl.flock(l, 1); assert may('s') and not may('x')"};
+    for (size_t i = 0; i < sizeof(orders) / sizeof(orders[0]); i++) {
+        char script[900];
+        snprintf(script, sizeof(script),
+                 SEEN "f = open('a.csv', 'r+'); l = os.open('a.csv.lock', os.O_RDWR)\n"
+                      "fcntl.flock(l, 2); assert not may('s')\n"
+                      "%s\nos.close(l); assert may('x')\n",
+                 orders[i]);
+        put_file("s.py", script);
+        cr_expect_eq(run_shell("*.csv", PYTHON "s.py"), 0, "%s", orders[i]);
+    }
+    /* A shell, for which flock(1) does that. */
+    put_file("s.sh", "may() { AUTOLOCK=off flock -n$1 a.csv.lock true 9>&-; }\n"
+                     "exec 3>>a.csv; exec 9>a.csv.lock; flock 9; exec 3>&-; may s && exit 1\n"
+                     "flock -s 9; may s || exit 2; may x && exit 3; exec 9>&-; may x || exit 4\n"
+                     "exec 3>>a.csv; exec 9>a.csv.lock; flock -s 9; may s && exit 5\n"
+                     "exec 3>&-; may s || exit 6; may x && exit 7; exec 9>&-; may x || exit 8\n"
+                     "exit 0\n");
+    static const char *const shells[] = {"bash s.sh", "dash s.sh"};
+    for (int i = 0; i < 2; i++) {
+        cr_expect_eq(run_shell("*.csv", shells[i]), 0, "%s", shells[i]);
+    }
+}
