@@ -15,6 +15,7 @@
 #include "shim/start.h"
 #include "shim/table.h"
 #include "shim/trace.h"
+#include "shim/unfollowed.h"
 
 #define ATTEMPTS 100 /* times that the path may lead elsewhere after a wait */
 
@@ -257,12 +258,8 @@ static int open_locked(const struct opening *opening) {
     if (opening_openat2_settles(r) || r == -ELOOP) {
         return r;
     }
-    int saved = errno;
-    r = real.openat(target->where.directory, target->where.name, opening->flags | O_NOFOLLOW,
-                    opening->mode);
-    r = r < 0 ? -errno : r;
-    errno = saved;
-    return r;
+    return unfollowed_open(target->where.directory, target->where.name, opening->flags,
+                           opening->mode);
 }
 
 const char *opening_name(const struct opening *opening, struct text *room) {
