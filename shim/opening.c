@@ -70,6 +70,11 @@ static enum opening_way look_at_file(struct opening *opening) {
     return S_ISREG(target->data.mode) ? OPENING_LOCKED : OPENING_PLAIN;
 }
 
+/* After a wait: a FIFO, say, must not be waited for with the lock in hand. */
+static bool is_no_file(struct target *target) {
+    return target_look(target) == 0 && target->exists && !S_ISREG(target->data.mode);
+}
+
 /* From the name to the file and what is to happen to it. */
 static enum opening_way resolve(struct opening *opening) {
     struct target *target = opening->target;
@@ -108,8 +113,9 @@ static enum opening_way begin_once(struct opening *opening, bool *ret_again) {
         target_done(target);
         return fail(opening, r);
     }
-    if (target->waited && target_leads_elsewhere(target, opening->dirfd, opening->path,
-                                                 follows_links(opening->flags))) {
+    if (target->waited &&
+        (is_no_file(target) || target_leads_elsewhere(target, opening->dirfd, opening->path,
+                                                      follows_links(opening->flags)))) {
         hold_drop(opening->twin);
         target_done(target);
         *ret_again = true;

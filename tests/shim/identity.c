@@ -170,6 +170,36 @@ Test(identity, a_file_that_vanishes_while_we_wait) {
 }
 
 /* P2: the sidecar is replaced while we wait: the old one counts for nothing. */
+/* O2: no lock is kept for what is no regular file, least of all while a FIFO is waited
+ * for. */
+Test(identity, what_is_no_file_any_more_after_we_waited) {
+    static const char *const calls[] = {"open real/a.csv 0", "open real/a.csv 0100",
+                                        "fopen real/a.csv r"};
+    for (int directory = 0; directory < 2; directory++) {
+        for (size_t i = 0; i < sizeof(calls) / sizeof(calls[0]) - (size_t)directory; i++) {
+            (void)rmdir("real/a.csv");
+            put_file("real/a.csv", "1\n");
+            struct stranger stranger = stranger_locks("real/a.csv", LOCK_EX);
+            struct puppet *puppet = puppet_start("*.csv", NULL);
+            puppet_tell(puppet, "%s", calls[i]);
+            wait_until_queued(puppet->pid);
+            cr_assert_eq(unlink("real/a.csv"), 0);
+            cr_assert_eq(directory ? mkdir("real/a.csv", 0755) : mkfifo("real/a.csv", 0600), 0);
+            stranger_leaves(stranger);
+            int writer = directory ? -1 : open("real/a.csv", O_WRONLY | O_CLOEXEC);
+            long expected = directory && i == 1 ? -1 : 3;
+            cr_expect_eq(puppet_result(puppet), expected, "%s: errno %d", calls[i], puppet->error);
+            cr_expect_eq(lock_state("real/a.csv"), FREE, "%s", calls[i]);
+            cr_expect_eq(puppet_call(puppet, "list_above"), 0, "%s", puppet->text);
+            (void)close(writer);
+            (void)puppet_end(puppet);
+            if (!directory) {
+                cr_assert_eq(unlink("real/a.csv"), 0);
+            }
+        }
+    }
+}
+
 Test(identity, a_sidecar_that_is_replaced_while_we_wait) {
     struct stranger stranger = stranger_locks("real/a.csv", LOCK_EX);
     struct puppet *puppet = puppet_start("*.csv", NULL);
