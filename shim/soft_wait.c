@@ -57,13 +57,23 @@ static int open_marker(const struct target *target, struct sidecar_id expected) 
     return twin < 0 ? -1 : twin;
 }
 
+static bool is_still_there(const struct target *target, struct sidecar_id marker) {
+    struct sys_stat stat;
+    return sys_stat(target->where.directory, target->sidecar, AT_SYMLINK_NOFOLLOW, &stat) == 0 &&
+           sidecar_same(sidecar_id_of(&stat), marker);
+}
+
 /* An ancestor lets us in, and others too, it may be: by turns (sibling.h). */
 static int pass_with_siblings(struct soft_wait *wait) {
+    const struct target *target = wait->target;
     const struct nested *holder = &wait->family.nested;
-    int twin = wait->target->wants_write ? open_marker(wait->target, holder->marker) : -1;
+    int twin = target->wants_write ? open_marker(target, holder->marker) : -1;
     int r = twin < 0 ? SIBLING_PASSES : sibling_take_turn(wait->target, twin, holder, wait->until);
+    if (r >= 0 && !is_still_there(target, holder->marker)) {
+        r = SIBLING_AGAIN; /* it is not the ancestor's any more */
+    }
     if (r == SIBLING_HAS_IT) {
-        hidden_set_inherit(twin, wait->target->rule->options->inherit);
+        hidden_set_inherit(twin, target->rule->options->inherit);
         wait->twin = twin;
         return DONE;
     }

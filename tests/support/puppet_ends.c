@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <pthread.h>
 #include <semaphore.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -68,6 +69,20 @@ static long do_child_opens(void) {
     if (pid == 0) {
         int fd = open(words[1], (int)number(2), 0666);
         _exit(fd < 0 || close(fd) < 0);
+    }
+    return waitpid(pid, &status, 0) == pid ? status : -1;
+}
+
+/* The same once it can read from a FIFO: child_opens_after FIFO PATH FLAGS. */
+static long do_child_opens_after(void) {
+    int status = -1;
+    pid_t pid = fork();
+    if (pid == 0) {
+        char byte;
+        int fifo = open(words[1], O_RDONLY);
+        bool told = read(fifo, &byte, 1) == 1;
+        int fd = open(words[2], (int)number(3), 0666);
+        _exit(!told || fd < 0 || close(fd) < 0);
     }
     return waitpid(pid, &status, 0) == pid ? status : -1;
 }
@@ -205,22 +220,14 @@ static long do_position_after_end(void) {
 }
 
 const struct command end_commands[] = {
-    COMMAND(exit),
-    COMMAND(_exit),
-    COMMAND(_Exit),
-    COMMAND(quick_exit),
-    COMMAND(abort),
-    COMMAND(write_at_exit),
-    COMMAND(child_ends),
-    COMMAND(write_at_quick_exit),
-    COMMAND(child_opens),
-    COMMAND(vfork_shell),
-    COMMAND(standard_puts),
-    COMMAND(open_streams),
-    COMMAND(vfork_closing),
-    COMMAND(close_streams),
-    COMMAND(lock_stream),
-    COMMAND(fgetc),
-    COMMAND(position_after_end),
+    COMMAND(exit),          COMMAND(_exit),
+    COMMAND(_Exit),         COMMAND(quick_exit),
+    COMMAND(abort),         COMMAND(write_at_exit),
+    COMMAND(child_ends),    COMMAND(write_at_quick_exit),
+    COMMAND(child_opens),   COMMAND(vfork_shell),
+    COMMAND(standard_puts), COMMAND(open_streams),
+    COMMAND(vfork_closing), COMMAND(child_opens_after),
+    COMMAND(close_streams), COMMAND(lock_stream),
+    COMMAND(fgetc),         COMMAND(position_after_end),
     {NULL, NULL},
 };
