@@ -2,6 +2,7 @@
  * killed (contract P3, P4, W2, O4). */
 #include <criterion/criterion.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -93,6 +94,56 @@ Scenario(soft_peers, the_program_s_own_soft_lock) {
                                          "    assert not os.path.exists(\"a.csv.lock\")'"),
                  0);
     cr_expect_str_eq(file_content("a.csv"), "0\nxxx");
+}
+
+/* Whose child is let in by a lock of this process, as long as that waits. */
+static struct puppet *start_below_us(const char *rules) {
+    plant("a.csv.lock", getpid(), this_host(), "");
+    struct puppet *puppet = puppet_start(rules, "AUTOLOCK_LOG=log", NULL);
+    cr_assert_eq(puppet_call(puppet, "open a.csv 2"), 3, "%s", file_content("log"));
+    return puppet;
+}
+
+/* Their turn among themselves goes on in a child as the rule has it. */
+Scenario(soft_peers, a_turn_is_inherited_as_a_lock_is) {
+    struct puppet *one = start_below_us("*.csv kind=soft inherit=none");
+    cr_assert_gt(puppet_call(one, "fork"), 0);
+    cr_expect_eq(puppet_call(one, "close 3"), 0);
+    struct puppet *other = puppet_start(RULES, NULL);
+    cr_expect_eq(puppet_call(other, "open a.csv 2"), 3);
+    cr_expect_eq(puppet_call(one, "end_child"), 0);
+    cr_expect_eq(puppet_end(one), 0);
+    cr_expect_eq(puppet_end(other), 0);
+    cr_assert_eq(unlink("a.csv.lock"), 0);
+}
+
+/* Who has no turn because his parent has it, has nothing to keep. */
+Scenario(soft_peers, who_is_let_in_twice_keeps_nothing) {
+    struct puppet *puppet = start_below_us(RULES);
+    cr_expect_eq(puppet_call(puppet, "child_leaks a.csv 2"), 0);
+    cr_expect_eq(puppet_call(puppet, "child_leaks a.csv 0"), 0);
+    cr_expect_eq(puppet_call(puppet, "close 3"), 0);
+    cr_expect_eq(puppet_call(puppet, "list_above"), 0, "%s", puppet->text);
+    cr_expect_eq(puppet_end(puppet), 0);
+    cr_assert_eq(unlink("a.csv.lock"), 0);
+}
+
+/* A number of another host means nobody here, whoever has the marker open. */
+Scenario(soft_peers, another_host_s_process_is_none_of_ours) {
+    int marker;
+    struct puppet *puppet = puppet_start("*.csv kind=soft timeout=2s", "AUTOLOCK_LOG=log", NULL);
+    plant("a.csv.lock", getpid(), "elsewhere.example", "1\n");
+    cr_expect_eq(puppet_call(puppet, "open a.csv 2"), -1);
+    cr_expect_eq(puppet->error, EBUSY);
+    cr_assert_geq(marker = open("a.csv.lock", O_RDONLY | O_CLOEXEC), 0);
+    cr_expect_eq(puppet_call(puppet, "open a.csv 2"), -1);
+    close(marker);
+    plant("a.csv.lock", puppet->pid, "elsewhere.example", "1\n");
+    cr_expect_eq(puppet_call(puppet, "open a.csv.lock 0"), 3);
+    cr_expect_eq(puppet_call(puppet, "open a.csv 2"), -1);
+    cr_expect_eq(puppet_end(puppet), 0);
+    cr_expect_str_eq(file_content("a.csv"), "0\n");
+    cr_assert_eq(unlink("a.csv.lock"), 0);
 }
 
 #define CROWD                                                                                      \

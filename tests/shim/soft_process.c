@@ -186,6 +186,38 @@ Scenario(soft_process, exec_with_another_environment) {
     }
 }
 
+/* Nothing can be told of names without /proc; then what is open may be the file. */
+Scenario(soft_process, exec_without_proc) {
+    if (geteuid() != 0 || run_shell(NULL, "unshare -m umount -l /proc 2>/dev/null") != 0) {
+        cr_skip_test("needs root, and leave to unmount /proc");
+    }
+    put_file("a.csv", "");
+    CALL(0, "close 3");
+    put_file("script", "umount -l /proc\nexport LD_PRELOAD=" TEST_PRELOAD "\n"
+                       "export AUTOLOCK_PATTERNS='*.csv kind=soft'\n"
+                       "exec sh -c 'exec >>a.csv; exec sh -c \"echo run; cat a.csv.lock\"'\n");
+    cr_expect_eq(run_shell(NULL, "unshare -m sh script"), 0);
+    cr_expect(strncmp(file_content("a.csv"), "run\n", 4) == 0, "%s", file_content("a.csv"));
+    cr_expect(strstr(file_content("a.csv"), this_host()), "not locked: %s", file_content("a.csv"));
+    CALL(3, "open a.csv 2"); /* what could not be found and removed is stale */
+    CALL(0, "close 3");
+    GONE;
+}
+
+/* A hold without a number for it lasts too long rather than not long enough. */
+Scenario(soft_process, exec_with_no_number_left) {
+    CALL(1, "dup2 3 1");
+    CALL(4, "open b.csv 2");
+    CALL(2, "dup2 4 2");
+    CALL(0, "close 3");
+    CALL(0, "close 4");
+    CALL(0, "setrlimit 4"); /* the linker needs one, and gives it back */
+    puppet_tell(puppet, "exec");
+    CALL(1, "dup2 1 1");
+    HELD;
+    cr_expect(is_there("b.csv.lock"));
+}
+
 /* Its end is not seen; then the marker is stale. */
 Scenario(soft_process, exec_without_the_shim) {
     CALL(1, "dup2 3 1");

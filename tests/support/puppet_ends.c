@@ -12,6 +12,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "lib/sys_linux.h"
 #include "tests/support/puppet.h"
 
 static long do_exit(void) {
@@ -73,7 +74,27 @@ static long do_child_opens(void) {
     return waitpid(pid, &status, 0) == pid ? status : -1;
 }
 
-/* The same once it can read from a FIFO: child_opens_after FIFO PATH FLAGS. */
+/* How many descriptors a child that opens PATH and closes it has more than before:
+ * child_leaks PATH FLAGS. */
+static int count_descriptors(void) {
+    int count = 0;
+    for (int fd = 0; fd < 4096; fd++) {
+        count += sys_fcntl(fd, F_GETFD, 0) >= 0;
+    }
+    return count;
+}
+static long do_child_leaks(void) {
+    int status = -1;
+    pid_t pid = fork();
+    if (pid == 0) {
+        int before = count_descriptors();
+        int fd = open(words[1], (int)number(2), 0666);
+        _exit(fd < 0 || close(fd) < 0 ? 99 : count_descriptors() - before);
+    }
+    return waitpid(pid, &status, 0) == pid && WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+}
+
+/* A child that opens PATH once it can read from a FIFO: child_opens_after FIFO PATH FLAGS. */
 static long do_child_opens_after(void) {
     int status = -1;
     pid_t pid = fork();
@@ -220,14 +241,24 @@ static long do_position_after_end(void) {
 }
 
 const struct command end_commands[] = {
-    COMMAND(exit),          COMMAND(_exit),
-    COMMAND(_Exit),         COMMAND(quick_exit),
-    COMMAND(abort),         COMMAND(write_at_exit),
-    COMMAND(child_ends),    COMMAND(write_at_quick_exit),
-    COMMAND(child_opens),   COMMAND(vfork_shell),
-    COMMAND(standard_puts), COMMAND(open_streams),
-    COMMAND(vfork_closing), COMMAND(child_opens_after),
-    COMMAND(close_streams), COMMAND(lock_stream),
-    COMMAND(fgetc),         COMMAND(position_after_end),
+    COMMAND(exit),
+    COMMAND(_exit),
+    COMMAND(_Exit),
+    COMMAND(quick_exit),
+    COMMAND(abort),
+    COMMAND(write_at_exit),
+    COMMAND(child_ends),
+    COMMAND(write_at_quick_exit),
+    COMMAND(child_opens),
+    COMMAND(vfork_shell),
+    COMMAND(standard_puts),
+    COMMAND(open_streams),
+    COMMAND(vfork_closing),
+    COMMAND(child_leaks),
+    COMMAND(child_opens_after),
+    COMMAND(close_streams),
+    COMMAND(lock_stream),
+    COMMAND(fgetc),
+    COMMAND(position_after_end),
     {NULL, NULL},
 };
