@@ -44,15 +44,13 @@ static int break_stale(const struct target *target) {
 }
 
 /* A hidden descriptor of the marker, not of our making; -1 where it may not be had. */
-static int open_marker(const struct target *target, struct sidecar_id expected) {
+static int open_marker(const struct target *target) {
     struct sidecar_id id;
-    int fd, twin = -1;
+    int fd;
     if (sidecar_open(target->where.directory, target->sidecar, SIDECAR_NEVER, NULL, &fd, &id) < 0) {
         return -1;
     }
-    if (sidecar_same(id, expected)) {
-        twin = hidden_make(fd, MODE_EXCLUSIVE, id);
-    }
+    int twin = hidden_make(fd, MODE_EXCLUSIVE, id);
     (void)sys_close(fd);
     return twin < 0 ? -1 : twin;
 }
@@ -67,7 +65,7 @@ static bool is_still_there(const struct target *target, struct sidecar_id marker
 static int pass_with_siblings(struct soft_wait *wait) {
     const struct target *target = wait->target;
     const struct nested *holder = &wait->family.nested;
-    int twin = target->wants_write ? open_marker(target, holder->marker) : -1;
+    int twin = target->wants_write ? open_marker(target) : -1;
     int r = twin < 0 ? SIBLING_PASSES : sibling_take_turn(wait->target, twin, holder, wait->until);
     if (r >= 0 && !is_still_there(target, holder->marker)) {
         r = SIBLING_AGAIN; /* it is not the ancestor's any more */
@@ -106,7 +104,10 @@ static int look_at_family(struct soft_wait *wait, const struct soft_owner *owner
     struct nested *nested = &wait->family.nested;
     uint64_t now = clock_now();
     int ignored;
-    pid_t pid = owner->state == SOFT_ALIVE ? owner->pid : 0;
+    pid_t pid = owner->pid;
+    if (owner->state == SOFT_UNKNOWN && pid > 0) {
+        return WAIT; /* another host's is nobody's here */
+    }
     if (nested->owner != pid || !sidecar_same(nested->marker, marker)) {
         *nested = (struct nested){.soft = true, .owner = pid, .marker = marker};
         wait->family.look = now < wait->family.look ? now : wait->family.look;
@@ -114,8 +115,8 @@ static int look_at_family(struct soft_wait *wait, const struct soft_owner *owner
     if (pid > 0 && pid == process_mark() && table_is_foreign()) {
         return DONE; /* our parent, in vfork */
     }
-    if (now < wait->family.look || (owner->state == SOFT_UNKNOWN && owner->pid > 0)) {
-        return WAIT; /* another host's is nobody's here */
+    if (now < wait->family.look) {
+        return WAIT;
     }
     switch (family_look(&wait->family, wait->target, true, now, &ignored)) {
     case WAITED_OURS:

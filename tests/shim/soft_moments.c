@@ -107,6 +107,35 @@ Scenario(soft_moments, what_is_broken_is_not_the_program_s_own) {
     expect_both_hold(mine, puppet_call(puppet, "join_thread 0"));
 }
 
+static void lead_to_open_of(pid_t pid, const char *start) {
+    char path[sizeof(uint64_t)];
+    do {
+        cr_assert(moment_before(pid, SYS_openat));
+        uint64_t word = moment_peek(pid, moment_arguments[1]);
+        memcpy(path, &word, sizeof(path));
+    } while (strncmp(path, start, strlen(start)) != 0);
+}
+
+/* The program has made the lock itself, and does not say so; but while it is looked at
+ * another does the same. */
+Scenario(soft_moments, the_program_s_own_lock_that_is_replaced) {
+    CALL(3, "open a.csv.lock %d 0644", O_WRONLY | O_CREAT | O_EXCL);
+    moment_join(puppet->pid);
+    puppet_tell(puppet, "open a.csv 2");
+    lead_to_open_of(puppet->pid, "/proc");
+    lead_to_open_of(puppet->pid, "a.csv.l");
+    cr_assert_eq(unlink("a.csv.lock"), 0);
+    put_file("a.csv.lock", "");
+    moment_leave(puppet->pid);
+    cr_expect_eq(puppet_first(&puppet, 1, AT_LEAST_SO_LONG), -1, "it was let in");
+    cr_assert_eq(unlink("a.csv.lock"), 0);
+    cr_expect_eq(puppet_result(puppet), 4);
+    HELD;
+    CALL(0, "close 4");
+    CALL(0, "close 3");
+    GONE;
+}
+
 static pid_t child_of(pid_t parent) {
     char path[64];
     snprintf(path, sizeof(path), "/proc/%ld/task/%ld/children", (long)parent, (long)parent);
