@@ -27,6 +27,7 @@ static void all_unlock(signal_set before) {
 
 /* What the parent holds must not outlive it because of us, who never ask. */
 static void after_fork_in_child(void) {
+    process_mark_after_fork();
     (void)pthread_mutex_init(&all_mutex, NULL);
     flock_wait_after_fork();
     fork_watch_in_child();

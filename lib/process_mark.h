@@ -27,4 +27,8 @@ uint64_t process_token(void);
 bool process_mark_is_new(void);
 void process_mark_claim(void);
 
+/* In the child of a fork(3), of which we are told: what the kernel has done is not
+ * relied on, since an emulator of it (qemu-user) may not. */
+void process_mark_after_fork(void);
+
 #endif

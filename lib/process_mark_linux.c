@@ -82,3 +82,12 @@ void process_mark_claim(void) {
         atomic_store_explicit(&mark[1], 1, memory_order_relaxed);
     }
 }
+
+void process_mark_after_fork(void) {
+    _Atomic pid_t *mark = existing_page();
+    if (mark) {
+        atomic_store_explicit(mark, 0, memory_order_relaxed);
+        atomic_store_explicit(&mark[1], 0, memory_order_relaxed);
+        atomic_store_explicit((_Atomic uint64_t *)(void *)&mark[2], 0, memory_order_relaxed);
+    }
+}

@@ -130,6 +130,33 @@ Test(forks, by_another_thread_before_the_file_is_locked) {
     child_has_nothing(pid);
 }
 
+/* An emulator (qemu-user) takes the advice to empty a page in children, and forgets it. */
+static int child_of_an_emulator(void) {
+    struct filelock *lock;
+    int status;
+    if (!moment_refuse(SYS_madvise, 0, 0, 0) || filelock_create(&lock, "a.lock", 0) < 0 ||
+        filelock_acquire(lock, FILELOCK_ONCE) < 0) {
+        return 2;
+    }
+    pid_t pid = fork();
+    if (pid == 0) {
+        _exit(filelock_is_held(lock) || filelock_release(lock) != -EPERM ||
+              filelock_acquire(lock, FILELOCK_ONCE) != -ETIMEDOUT);
+    }
+    return waitpid(pid, &status, 0) != pid || status != 0 || !filelock_is_held(lock) ||
+           lock_state("a") != EXCLUSIVE;
+}
+
+Test(forks, under_an_emulator) {
+    pid_t pid = fork();
+    if (pid == 0) {
+        _exit(child_of_an_emulator());
+    }
+    int status;
+    cr_assert_eq(waitpid(pid, &status, 0), pid);
+    cr_expect_eq(status, 0, "%x", (unsigned)status);
+}
+
 static void *fork_for_ever(void *nothing) {
     for (;;) {
         pid_t pid = fork();
