@@ -9,7 +9,8 @@
 #define FIRST_LOOK CLOCK_SECOND
 #define RAREST_LOOK (60 * CLOCK_SECOND)
 #define SOON (30 * CLOCK_MILLISECOND)
-#define HOPES 5
+#define HOPES 8
+#define WHOLE_LOOKS 4
 #define GENERATIONS 64
 #define MEMBERS 64
 #define CHILDREN 32
@@ -38,7 +39,7 @@ static uint64_t jitter(uint64_t most) {
 }
 
 void circle_begin(struct circle *circle) {
-    *circle = (struct circle){.look_at = clock_now() + FIRST_LOOK + jitter(FIRST_LOOK / 4),
+    *circle = (struct circle){.look_at = clock_now() + FIRST_LOOK + jitter(FIRST_LOOK / 2),
                               .interval = FIRST_LOOK,
                               .hopes = HOPES};
 }
@@ -231,10 +232,11 @@ static uint64_t find(struct search *search, struct text *ret_who) {
 enum circle_answer circle_look(struct circle *circle, const struct lock_key *wanted,
                                struct text *ret_who) {
     struct search search = {.wanted = wanted};
-    uint64_t before = circle->seen, now;
-    uint64_t sum = find(&search, ret_who);
+    uint64_t before = circle->seen, start = clock_now();
+    uint64_t sum = find(&search, ret_who), now = clock_now();
+    uint64_t spread = WHOLE_LOOKS * (now - start); /* others look for as long */
     circle->seen = sum > 1 ? sum : 0;
-    now = clock_now();
+    circle->hoping |= sum > 0;
     if (sum > 1 && sum == before) {
         if (!search.doubt) {
             return CIRCLE_CLOSED;
@@ -244,13 +246,15 @@ enum circle_answer circle_look(struct circle *circle, const struct lock_key *wan
         circle->look_at = now + RAREST_LOOK;
         return warned ? CIRCLE_NONE : CIRCLE_DOUBT;
     }
-    if (sum > 0 && circle->hopes > 0) {
+    /* Nobody in the queue at one look may have been somebody who looked as well. */
+    if (circle->hoping && circle->hopes > 0) {
         circle->hopes--;
-        circle->look_at = now + SOON + jitter(2 * SOON);
+        circle->look_at = now + SOON + jitter(2 * SOON + spread);
         return CIRCLE_NONE;
     }
     circle->hopes = HOPES;
+    circle->hoping = false;
     circle->interval = circle->interval * 2 < RAREST_LOOK ? circle->interval * 2 : RAREST_LOOK;
-    circle->look_at = now + circle->interval + jitter(circle->interval / 4);
+    circle->look_at = now + circle->interval + jitter(circle->interval / 4 + spread);
     return CIRCLE_NONE;
 }

@@ -9,7 +9,8 @@
  *
  * Whoever looks has left the queue to do so, and is not seen waiting by others
  * who look at that moment. So two that look at once find nothing, which is why
- * the moments are jittered; and once one of them gives up the others cannot
+ * the moments are jittered, the more the longer a look takes: on a machine with much to
+ * do that can be most of a second. And once one of them gives up the others cannot
  * find the circle any more, so that exactly one fails. It has to be found twice,
  * the queue having been entered again between.
  *
@@ -32,6 +33,7 @@ struct circle {
     uint64_t interval;
     uint64_t seen; /* a sum over those in the circle at the last look; 0: none */
     int hopes;     /* looks in short succession that are left */
+    bool hoping;   /* there may be one later: somebody waits for us */
     bool warned;
 };
 
