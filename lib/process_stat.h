@@ -17,8 +17,9 @@ struct process_stat {
     uint64_t start;   /* field 22: clock ticks since boot, in the reader's time namespace */
 };
 
-/* Returns 0; -ESRCH when there is no such process, or none that we may see; or
- * another error of open(2). */
+/* Returns 0; -ESRCH when there is no such process, or none that we may see; -ENOTSUP for
+ * this one under an emulator (qemu-user), which makes it up: another start than others
+ * see, and each thread another; or another error of open(2). */
 int process_stat_read(pid_t pid, struct process_stat *ret);
 
 /* Whether it has ended and only waits to be reaped. One whose first thread has ended

@@ -43,14 +43,14 @@ static const char *path_of(char ret[64], pid_t pid, const char *file) {
 }
 
 int process_stat_read(pid_t pid, struct process_stat *ret) {
-    char path[64], text[512]; /* 22 fields, the name of 64 bytes at most */
+    char path[64], text[512]; /* 23 fields, the name of 64 bytes at most */
     ssize_t n = process_stat_file(path_of(path, pid, "stat"), text, sizeof(text));
     if (n < 0) {
         return n == -ENOENT ? -ESRCH : (int)n;
     }
     /* The name, field 2, is in parentheses and may hold anything. */
     const char *at = strrchr(text, ')');
-    for (int field = 3; field <= 22; field++) {
+    for (int field = 3; field <= 23; field++) {
         at = at ? strchr(at + 1, ' ') : NULL;
         if (!at) {
             return -EINVAL;
@@ -61,6 +61,8 @@ int process_stat_read(pid_t pid, struct process_stat *ret) {
             ret->threads = number_at(at + 1);
         } else if (field == 22) {
             ret->start = number_at(at + 1);
+        } else if (field == 23 && number_at(at + 1) == 0 && pid == sys_getpid()) {
+            return -ENOTSUP; /* we do have memory: it is an emulator that says so */
         }
     }
     return 0;
