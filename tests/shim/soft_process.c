@@ -285,6 +285,21 @@ Scenario(soft_process, a_vforked_child_that_closes_all_before_exec) {
     GONE;
 }
 
+/* One that has the lock's file open all the same locks nothing by it. */
+Scenario(soft_process, a_program_outside_the_library_keeps_nothing) {
+    CALL(0, "spawn_bare");
+    CALL(0, "close 3");
+    GONE;
+    struct puppet *other = puppet_start("*.csv kind=soft timeout=10s", NULL);
+    cr_expect_eq(puppet_call(other, "open a.csv 2"), 3);
+    HELD;
+    cr_expect_eq(puppet_end(other), 0);
+    CALL(3, "open a.csv 2");
+    CALL(0, "close 3");
+    GONE;
+    CALL(0, "end_spawned");
+}
+
 /* popen's child has neither the file nor the lock. */
 Scenario(soft_process, children_of_popen_and_spawn) {
     CALL(0, "popen echo begun; test -e a.csv.lock");
