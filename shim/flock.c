@@ -90,10 +90,12 @@ static int join_own_hold(int fd, struct sidecar_id id, int operation) {
     return JOINED;
 }
 
-/* The shared hold that we have, and the program not by itself; -1 for none. */
+/* The shared hold that we have, and the program not by itself, nor by the same
+ * description; -1 for none. */
 static int find_shared(struct sidecar_id id, table_word *ret_word) {
     int own = hidden_find(id, -1, ret_word);
-    return own >= 0 && table_mode(*ret_word) == MODE_SHARED && !program_has_it(-1, id) ? own : -1;
+    bool ours = own >= 0 && table_mode(*ret_word) == MODE_SHARED && !program_has_it(-1, id);
+    return ours && !hidden_is_programs(own) ? own : -1;
 }
 
 /* Unlocks it. Other threads may close what was found, get its number for another one,
@@ -312,6 +314,30 @@ static int lock(int fd, int operation, struct sidecar_id id) {
     return result;
 }
 
+/* Where the hold that it shares is by its own description (record.h), that stays. */
+static bool is_hold_itself(int fd, table_word word) {
+    return table_has_records(word) && table_kind(word) == TABLE_DATA && !is_data_file(fd, word) &&
+           hidden_is_programs(table_other(word));
+}
+
+static int unlock(int fd, table_word word, int operation) {
+    struct lock_key pair;
+    bool joined = table_kind(word) == TABLE_DATA && !is_data_file(fd, word) &&
+                  proclocks_descriptor_has(fd, is_pair, &pair);
+    about_to_unlock(fd, word);
+    int result = is_hold_itself(fd, word) ? 0 : real.flock(fd, operation);
+    if (result == 0 && table_kind(word) != TABLE_NONE) {
+        unlocked(fd, word);
+    }
+    if (result == 0) {
+        sibling_let_in(fd); /* another process may have kept them out by it */
+        if (joined) {
+            unlock_duplicates(fd);
+        }
+    }
+    return result;
+}
+
 int wrap_flock(int fd, int operation) {
     int kind = operation & ~LOCK_NB;
     table_word word = table_get(fd);
@@ -320,21 +346,7 @@ int wrap_flock(int fd, int operation) {
         return real.flock(fd, operation);
     }
     if (kind == LOCK_UN) {
-        struct lock_key pair;
-        bool joined = table_kind(word) == TABLE_DATA && !is_data_file(fd, word) &&
-                      proclocks_descriptor_has(fd, is_pair, &pair);
-        about_to_unlock(fd, word);
-        int result = real.flock(fd, operation);
-        if (result == 0 && table_kind(word) != TABLE_NONE) {
-            unlocked(fd, word);
-        }
-        if (result == 0) {
-            sibling_let_in(fd); /* another process may have kept them out by it */
-            if (joined) {
-                unlock_duplicates(fd);
-            }
-        }
-        return result;
+        return unlock(fd, word, operation);
     }
     if ((kind != LOCK_EX && kind != LOCK_SH) || !identify(fd, &id)) {
         return real.flock(fd, operation);

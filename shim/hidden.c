@@ -63,9 +63,22 @@ static int put_copy(int fd, int from, table_word word, enum table_mode mode, str
     return fd;
 }
 
+/* One that was left for the sake of record locks, if there is one: of our descriptions of
+ * the sidecar only one is locked. */
+static int copy_left(int from, table_word word, enum table_mode mode, struct sidecar_id id) {
+    bool may = table_kind(word) == TABLE_HIDDEN && table_is_locked(word);
+    int fd = may ? record_take_left(id, true, mode) : -1;
+    if (fd >= 0 && fd != from && table_get(from) != word) {
+        hidden_close(fd);
+        fd = -EBADF;
+    }
+    return fd == -1 ? -ENOENT : fd;
+}
+
 int hidden_copy(int from, table_word word, enum table_mode mode, struct sidecar_id id) {
     struct gate gate = gate_enter();
-    int fd = put_copy(number_high(from), from, word, mode, id);
+    int fd = copy_left(from, word, mode, id);
+    fd = fd != -ENOENT ? fd : put_copy(number_high(from), from, word, mode, id);
     gate_leave(gate);
     return fd;
 }
@@ -217,7 +230,7 @@ int hidden_another(int fd, int for_fd) {
             word = 0; /* it has changed meanwhile, as it may have in the copy */
             continue;
         }
-        if (has_place(for_fd, hidden_inherit(fd))) {
+        if (has_place(for_fd, hidden_inherit(fd)) && !record_any()) {
             hidden_mark_stdio(fd);
             copy = put_copy(number_at_place(fd, for_fd), fd, word, table_mode(word), id);
         }
@@ -249,7 +262,7 @@ int hidden_serve(int fd, int program_fd, bool close_on_exec) {
         table_word word = table_get(fd);
         struct sidecar_id id;
         hidden_mark_stdio(fd);
-        if (table_id(fd, word, &id)) {
+        if (!record_any() && table_id(fd, word, &id)) {
             twin = make_placed(fd, table_mode(word), id, program_fd);
         }
     }
@@ -300,7 +313,7 @@ static void keep_without_number(int fd) {
 /* `word`: as it was before it was claimed. */
 static int make_moved(int fd, table_word word, struct sidecar_id id, int flags) {
     int program_fd = table_serves(word), moved = -1;
-    if (program_fd >= 0 && program_fd < HIDDEN_STDIO) {
+    if (program_fd >= 0 && program_fd < HIDDEN_STDIO && !record_any()) {
         moved = make_placed(fd, table_mode(word), id, program_fd);
     }
     if (moved < 0) {

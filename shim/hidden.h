@@ -88,6 +88,7 @@ void hidden_mark_stdio(int fd);
 /* It is a duplicate of a descriptor of the program's own, which has called flock(2) on
  * it: after exec only a high number is one of ours. */
 void hidden_mark_program(int fd);
+bool hidden_is_programs(int fd);
 
 /* It is the marker of a soft lock that this process has made: the description says
  * whose it is (F_SETOWN, as the kernel knows processes), and what the rule's inherit=

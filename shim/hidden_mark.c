@@ -42,6 +42,11 @@ void hidden_mark_program(int fd) {
     (void)sys_fcntl(fd, F_SETSIG, MARK_STDIO - WITH_PROGRAM);
 }
 
+bool hidden_is_programs(int fd) {
+    bool with_program;
+    return get_mark(fd, &with_program) && with_program;
+}
+
 void hidden_set_inherit(int fd, enum rule_inherit inherit) {
     if (inherit != INHERIT_STDIO) {
         atomic_store_explicit(&marks_differ, true, memory_order_relaxed);

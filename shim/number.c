@@ -6,6 +6,7 @@
 
 #include "lib/sys_linux.h"
 #include "shim/hidden.h"
+#include "shim/record.h"
 
 #define PLACES 16 /* at the top, for the twins of 0 to 2; fewer where all are few */
 
@@ -30,6 +31,13 @@ static int block_size(int limit) {
     return limit / 16 > 0 ? limit / 16 : 1;
 }
 
+/* Whether a number that has been got is to be taken, wherever it is below `end`. Giving
+ * it back would cost the program its record locks on a sidecar (record.h): then it may
+ * be any. */
+static bool will_do(int fd, int end) {
+    return fd >= 0 && (fd < end || record_any());
+}
+
 /* A number of the highest block, as nearly always; -1 for anything else. */
 static int duplicate_highest(int from) {
     int limit = atomic_load_explicit(&known_limit, memory_order_relaxed);
@@ -38,10 +46,10 @@ static int duplicate_highest(int from) {
     }
     int end = end_of_block(limit);
     int fd = sys_fcntl(from, F_DUPFD_CLOEXEC, end - block_size(limit));
-    if (fd >= end) {
+    if (fd >= 0 && !will_do(fd, end)) {
         (void)sys_close(fd);
     }
-    return fd < end ? fd : -1;
+    return will_do(fd, end) ? fd : -1;
 }
 
 /* The lowest free number of the highest block that has one, under the places
@@ -56,7 +64,7 @@ int number_high(int from) {
     int end = end_of_block(limit), block = block_size(limit);
     for (int low = end - block; low > limit / 2; low -= block) {
         int fd = sys_fcntl(from, F_DUPFD_CLOEXEC, low);
-        if (fd >= 0 && fd < end) {
+        if (will_do(fd, end)) {
             return fd;
         }
         if (fd >= 0) {

@@ -9,7 +9,8 @@
  * it or a negative errno value. */
 int number_high(int from);
 
-/* The same to one that says whom it serves: 0 to 2. -EMFILE when none is free. */
+/* The same to one that says whom it serves: 0 to 2. -EMFILE when none is free. Not to be
+ * called for a sidecar with record locks of the program (record.h). */
 int number_at_place(int from, int program_fd);
 
 /* The lowest number that is given by number_at_place. */

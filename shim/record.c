@@ -161,8 +161,7 @@ int record_find(int directory, const char *sidecar, struct sidecar_id *ret_id) {
 bool record_leave(int fd, table_word before) {
     struct sidecar_id id;
     table_word word = table_get(fd);
-    if (!record_any() || table_mode(before) == MODE_NOTHING || !table_id(fd, word, &id) ||
-        record_descriptor(id) < 0) {
+    if (!record_any() || !table_id(fd, word, &id) || record_descriptor(id) < 0) {
         return false;
     }
     enum table_mode mode = table_is_locked(before) ? table_mode(before) : MODE_NOTHING;

@@ -252,6 +252,94 @@ Test(record_locks, beside_a_flock_that_shares_the_hold) {
     }
 }
 
+/* From the one kind of flock to the other, and back. */
+Test(record_locks, beside_a_flock_that_changes) {
+    static const int operations[] = {LOCK_EX, LOCK_UN, LOCK_SH, LOCK_EX, LOCK_SH, LOCK_UN};
+    CALL(3, "open a.csv.lock 2");
+    CALL(0, "setlk 3 %d", F_WRLCK);
+    for (size_t i = 0; i < 3 * sizeof(operations) / sizeof(operations[0]); i++) {
+        int operation = operations[i % (sizeof(operations) / sizeof(operations[0]))];
+        for (int reads = 0; operation != LOCK_EX && reads < 2; reads++) {
+            CALL(4, "open a.csv %d", reads ? O_RDONLY : O_RDWR);
+            CALL(0, "close 4");
+        }
+        CALL(0, "flock 3 %d", operation | LOCK_NB);
+        cr_expect_eq(locker("a.csv.lock"), puppet->pid, "lost by flock %d (%zu)", operation, i);
+    }
+    CALL(0, "flock 3 %d", LOCK_UN);
+    give_back_all(3);
+}
+
+/* A flock that ends the shared hold of the file, which was open before. */
+Test(record_locks, beside_a_flock_that_ends_the_hold) {
+    CALL(3, "open a.csv 0");
+    CALL(4, "open a.csv.lock 2");
+    CALL(0, "setlk 4 %d", F_WRLCK);
+    CALL(0, "flock 4 %d", LOCK_SH);
+    CALL(0, "flock 4 %d", LOCK_EX);
+    cr_expect_eq(locker("a.csv.lock"), puppet->pid);
+    CALL(0, "close 3");
+    cr_expect_eq(locker("a.csv.lock"), puppet->pid);
+    cr_expect_eq(lock_state("a.csv"), EXCLUSIVE);
+    CALL(0, "flock 4 %d", LOCK_UN);
+    cr_expect_eq(locker("a.csv.lock"), puppet->pid);
+    give_back_all(4);
+}
+
+/* The file stays locked when the program's flock by the same descriptor goes. */
+Test(record_locks, a_flock_that_shares_the_hold_goes_before_it) {
+    CALL(3, "open a.csv.lock 2");
+    CALL(0, "setlk 3 %d", F_WRLCK);
+    CALL(4, "open a.csv 2");
+    CALL(0, "flock 3 %d", LOCK_EX);
+    CALL(0, "flock 3 %d", LOCK_UN);
+    cr_expect_eq(locker("a.csv.lock"), puppet->pid);
+    CALL(0, "setlk 3 %d", F_UNLCK);
+    cr_expect_eq(lock_state("a.csv"), EXCLUSIVE, "it is still open");
+    CALL(0, "close 4");
+    cr_expect_eq(lock_state("a.csv"), FREE);
+    CALL(0, "list_above");
+    CALL(0, "close 3");
+}
+
+/* Copies that come and go leave no more than were there at once. */
+Test(record_locks, many_copies) {
+    CALL(3, "open a.csv.lock 2");
+    CALL(0, "setlk 3 %d", F_WRLCK);
+    CALL(4, "open a.csv 2");
+    for (int i = 0; i < 100; i++) {
+        CALL(5, "dup 4");
+        CALL(1, "dup2 4 1");
+        CALL(1, "mmap 5 1 %d %d", 1, 1);
+        CALL(0, "close 5");
+        CALL(0, "munmap 1 0 1");
+        CALL(0, "forget 1");
+        CALL(0, "close 1");
+        CALL(1, "open /dev/null 1");
+    }
+    cr_expect_eq(locker("a.csv.lock"), puppet->pid);
+    cr_expect_leq(puppet_call(puppet, "list_above"), 4, "%s", puppet->text);
+    CALL(0, "close 4");
+    give_back_all(3);
+}
+
+/* So many files that our own numbers are not where they usually are. */
+Test(record_locks, beside_many_files) {
+    CALL(3, "open a.csv.lock 2");
+    CALL(0, "setlk 3 %d", F_WRLCK);
+    for (int i = 0; i < 100; i++) {
+        CALL(4 + i, "open %d.csv 0102 0600", i);
+    }
+    CALL(104, "open a.csv 2");
+    CALL(105, "dup 104");
+    cr_expect_eq(locker("a.csv.lock"), puppet->pid);
+    CALL(0, "close 104");
+    CALL(0, "close 105");
+    cr_expect_eq(locker("a.csv.lock"), puppet->pid);
+    CALL(0, "close_range 4 103 0");
+    give_back_all(3);
+}
+
 /* fcntl(2) has it that record locks survive exec with their descriptor. */
 Test(record_locks, over_exec) {
     static const struct {
