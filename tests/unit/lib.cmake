@@ -10,3 +10,6 @@ list(APPEND lib_soft_sources ${CMAKE_CURRENT_LIST_DIR}/../../lib/process_stat_li
 foreach(name IN ITEMS descriptors errors fair forks handover moments release soft wait_signal)
     list(APPEND lib_${name}_sources ${CMAKE_CURRENT_LIST_DIR}/lib_moment.c)
 endforeach()
+foreach(name IN ITEMS handover lease threads wait_signal)
+    list(APPEND lib_${name}_sources ${CMAKE_CURRENT_LIST_DIR}/lib_visit.c)
+endforeach()

@@ -3,8 +3,6 @@
 #include <criterion/criterion.h>
 #include <errno.h>
 #include <signal.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
 #include <sys/syscall.h>
@@ -14,14 +12,9 @@
 #include "lib/filelock.h"
 #include "tests/support/harness.h"
 #include "tests/unit/lib_moment.h"
+#include "tests/unit/lib_visit.h"
 
 TestSuite(handover, .init = scenario_begin, .fini = scenario_end, .timeout = 120);
-
-/* The signals that have a handler, as the kernel sees it. */
-static unsigned long long caught(void) {
-    const char *at = strstr(file_content("/proc/self/status"), "SigCgt:");
-    return at ? strtoull(at + strlen("SigCgt:"), NULL, 16) : ~0ULL;
-}
 
 static bool sleeps_undisturbed(long milliseconds) {
     struct timespec time = {.tv_nsec = milliseconds * 1000000};
@@ -30,7 +23,7 @@ static bool sleeps_undisturbed(long milliseconds) {
 
 /* 0: got, and nothing has been left. */
 static int take_and_look(uint64_t timeout) {
-    struct filelock *lock;
+    struct filelock *mine;
     struct sigaction before[SIGRTMAX + 1], now;
     sigset_t mask, mask_now;
     unsigned long long handlers = caught();
@@ -39,7 +32,7 @@ static int take_and_look(uint64_t timeout) {
         (void)sigaction(number, NULL, &before[number]);
     }
     (void)sigprocmask(SIG_BLOCK, NULL, &mask);
-    if (filelock_create(&lock, "a.lock", 0) < 0 || filelock_acquire(lock, timeout) != 0) {
+    if (filelock_create(&mine, "a.lock", 0) < 0 || filelock_acquire(mine, timeout) != 0) {
         return 1;
     }
     (void)syscall(SYS_getppid); /* a mark for who traces this */
@@ -55,7 +48,7 @@ static int take_and_look(uint64_t timeout) {
             return 3;
         }
     }
-    filelock_destroy(lock);
+    filelock_destroy(mine);
     return 0;
 }
 

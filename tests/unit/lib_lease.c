@@ -9,19 +9,13 @@
 
 #include "lib/filelock.h"
 #include "tests/support/harness.h"
-
-static struct filelock *lock;
+#include "tests/unit/lib_visit.h"
 
 static void begin(void) {
-    scenario_begin();
+    lock_begin();
     put_file("a.lock", "");
-    cr_assert_eq(filelock_create(&lock, "a.lock", 0), 0);
 }
-static void end(void) {
-    filelock_destroy(lock);
-    scenario_end();
-}
-TestSuite(lease, .init = begin, .fini = end, .timeout = 120);
+TestSuite(lease, .init = begin, .fini = lock_end, .timeout = 120);
 
 #define CANNOT 77
 

@@ -4,8 +4,6 @@
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
-#include <stdio.h>
-#include <string.h>
 #include <sys/file.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
@@ -15,45 +13,14 @@
 
 #include "lib/filelock.h"
 #include "tests/support/harness.h"
+#include "tests/unit/lib_visit.h"
 
-static struct filelock *lock;
-
-static void begin(void) {
-    scenario_begin();
-    cr_assert_eq(filelock_create(&lock, "a.lock", 0), 0);
-}
-
-static void end(void) {
-    filelock_destroy(lock);
-    scenario_end();
-}
-
-TestSuite(threads, .init = begin, .fini = end, .timeout = 120);
-
-/* What another thread gets from one acquire, and gives back. */
-struct visit {
-    struct filelock *lock;
-    uint64_t timeout;
-    pid_t tid;
-    int result;
-};
-
-static void *visit(void *data) {
-    struct visit *visit = data;
-    visit->tid = (pid_t)syscall(SYS_gettid);
-    visit->result = filelock_acquire(visit->lock, visit->timeout);
-    if (visit->result == 0) {
-        (void)filelock_release(visit->lock);
-    }
-    return NULL;
-}
+TestSuite(threads, .init = lock_begin, .fini = lock_end, .timeout = 120);
 
 static int visited(struct filelock *what, uint64_t timeout) {
     struct visit data = {.lock = what, .timeout = timeout};
-    pthread_t thread;
-    cr_assert_eq(pthread_create(&thread, NULL, visit, &data), 0);
-    pthread_join(thread, NULL);
-    return data.result;
+    visit_start(&data);
+    return visit_result(&data);
 }
 
 Test(threads, a_lock_belongs_to_its_thread) {
@@ -166,12 +133,10 @@ Test(threads, shared_locks) {
 static void cancelled_by(void (*cancel)(struct visit *data), uint64_t timeout) {
     struct stranger stranger = stranger_locks("a", LOCK_EX);
     struct visit data = {.lock = lock, .timeout = timeout};
-    pthread_t thread;
-    cr_assert_eq(pthread_create(&thread, NULL, visit, &data), 0);
+    visit_start(&data);
     wait_until_queued(getpid());
     cancel(&data);
-    pthread_join(thread, NULL);
-    cr_expect_eq(data.result, -ECANCELED, "%d", data.result);
+    cr_expect_eq(visit_result(&data), -ECANCELED, "%d", data.result);
     stranger_leaves(stranger);
     cr_expect_eq(filelock_acquire(lock, FILELOCK_ONCE), 0, "later acquires are not touched");
 }
@@ -208,16 +173,14 @@ Test(threads, by_a_signal_handler_too) {
 Test(threads, several_waits_are_cancelled) {
     struct stranger stranger = stranger_locks("a", LOCK_EX);
     struct visit data[5];
-    pthread_t threads[5];
     for (int i = 0; i < 5; i++) {
         data[i] = (struct visit){.lock = lock, .timeout = FILELOCK_FOREVER};
-        cr_assert_eq(pthread_create(&threads[i], NULL, visit, &data[i]), 0);
+        visit_start(&data[i]);
         wait_until_queue_is(getpid(), i + 1);
     }
     filelock_cancel(lock);
     for (int i = 0; i < 5; i++) {
-        pthread_join(threads[i], NULL);
-        cr_expect_eq(data[i].result, -ECANCELED, "%d", data[i].result);
+        cr_expect_eq(visit_result(&data[i]), -ECANCELED, "%d", data[i].result);
     }
     stranger_leaves(stranger);
 }
@@ -321,12 +284,10 @@ Test(threads, a_default_timeout) {
 Test(threads, a_timeout_of_half_a_million_years) {
     struct stranger stranger = stranger_locks("a", LOCK_EX);
     struct visit data = {.lock = lock, .timeout = UINT64_MAX - 2};
-    pthread_t thread;
-    cr_assert_eq(pthread_create(&thread, NULL, visit, &data), 0);
+    visit_start(&data);
     wait_until_queued(getpid());
     stranger_leaves(stranger);
-    pthread_join(thread, NULL);
-    cr_expect_eq(data.result, 0, "%d", data.result);
+    cr_expect_eq(visit_result(&data), 0, "%d", data.result);
 }
 
 /* Threads that hold and wait while another forks: the child starts afresh. */

@@ -4,9 +4,6 @@
 #include <errno.h>
 #include <pthread.h>
 #include <signal.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/file.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
@@ -16,28 +13,17 @@
 #include "lib/filelock.h"
 #include "tests/support/harness.h"
 #include "tests/unit/lib_moment.h"
+#include "tests/unit/lib_visit.h"
 
-static struct filelock *lock;
-
-static void begin(void) {
-    scenario_begin();
-    cr_assert_eq(filelock_create(&lock, "a.lock", 0), 0);
-}
-static void end(void) {
-    filelock_destroy(lock);
-    scenario_end();
-}
-TestSuite(wait_signal, .init = begin, .fini = end, .timeout = 120);
+TestSuite(wait_signal, .init = lock_begin, .fini = lock_end, .timeout = 120);
 
 /* --- a thread that waits --- */
 
 struct waiter {
-    uint64_t timeout;
+    struct visit visit;
     sigset_t blocked;
-    bool is_sent; /* ... to itself, what it blocks */
-    int result;
+    bool is_sent;     /* ... to itself, what it blocks */
     bool has_pending; /* what it blocks, afterwards */
-    pthread_t thread;
 };
 
 static int blocked_number(const struct waiter *waiter) {
@@ -56,33 +42,24 @@ static void *wait_for_it(void *data) {
     if (waiter->is_sent) {
         (void)pthread_kill(pthread_self(), blocked_number(waiter));
     }
-    waiter->result = filelock_acquire(lock, waiter->timeout);
-    if (waiter->result == 0) {
-        (void)filelock_release(lock);
-    }
+    (void)visit(&waiter->visit);
     waiter->has_pending = sigtimedwait(&waiter->blocked, &info, &now) > 0;
     return NULL;
 }
 
 static void start(struct waiter *waiter) {
-    cr_assert_eq(pthread_create(&waiter->thread, NULL, wait_for_it, waiter), 0);
+    waiter->visit.lock = lock;
+    cr_assert_eq(pthread_create(&waiter->visit.thread, NULL, wait_for_it, waiter), 0);
 }
 static int result(struct waiter *waiter) {
-    cr_assert_eq(pthread_join(waiter->thread, NULL), 0);
-    return waiter->result;
-}
-
-/* The signals that have a handler, as the kernel sees it. */
-static unsigned long long all_caught(void) {
-    const char *at = strstr(file_content("/proc/self/status"), "SigCgt:");
-    return at ? strtoull(at + strlen("SigCgt:"), NULL, 16) : 0;
+    return visit_result(&waiter->visit);
 }
 
 /* The real-time signal that has a handler just now; 0: none. */
 static int taken(void) {
-    unsigned long long caught = all_caught();
+    unsigned long long handlers = caught();
     for (int number = SIGRTMIN; number < SIGRTMAX; number++) { /* the last: valgrind's */
-        if (caught >> (number - 1) & 1) {
+        if (handlers >> (number - 1) & 1) {
             return number;
         }
     }
@@ -108,7 +85,7 @@ static void block_all(void) {
 
 /* As it should be in a program with sigwait: all threads block all signals. */
 static void signals_are_waited_for(uint64_t timeout, bool by_kill) {
-    struct waiter waiter = {.timeout = timeout};
+    struct waiter waiter = {.visit.timeout = timeout};
     block_all();
     struct stranger stranger = stranger_locks("a", LOCK_EX);
     start(&waiter);
@@ -131,7 +108,7 @@ static void signals_are_waited_for(uint64_t timeout, bool by_kill) {
         }
     }
     stranger_leaves(stranger);
-    cr_expect_eq(result(&waiter), 0, "%d", waiter.result);
+    cr_expect_eq(result(&waiter), 0, "%d", waiter.visit.result);
 }
 
 Test(wait_signal, whoever_waits_for_a_signal_gets_it) {
@@ -146,38 +123,38 @@ Test(wait_signal, whoever_waits_for_a_signal_gets_it_without_a_limit) {
 
 /* Sent to the very thread that waits for the lock: there for it afterwards. */
 Test(wait_signal, what_a_thread_blocks_stays_pending) {
-    struct waiter waiter = {.timeout = 60 * FILELOCK_SECOND};
+    struct waiter waiter = {.visit.timeout = 60 * FILELOCK_SECOND};
     block_all();
     struct stranger stranger = stranger_locks("a", LOCK_EX);
     start(&waiter);
     wait_until_queued(getpid());
     int number = taken_in_the_end();
     sigaddset(&waiter.blocked, number);
-    cr_assert_eq(pthread_kill(waiter.thread, number), 0);
+    cr_assert_eq(pthread_kill(waiter.visit.thread, number), 0);
     stranger_leaves(stranger);
-    cr_expect_eq(result(&waiter), 0, "%d", waiter.result);
+    cr_expect_eq(result(&waiter), 0, "%d", waiter.visit.result);
     cr_expect(waiter.has_pending);
 }
 
 /* A second waiter, whose thread blocks what the first has taken, and has one. */
 Test(wait_signal, each_takes_what_its_own_thread_does_not_use) {
     struct stranger stranger = stranger_locks("a", LOCK_EX);
-    struct waiter first = {.timeout = 60 * FILELOCK_SECOND};
-    struct waiter second = {.timeout = 50000, .is_sent = true};
+    struct waiter first = {.visit.timeout = 60 * FILELOCK_SECOND};
+    struct waiter second = {.visit.timeout = 50000, .is_sent = true};
     start(&first);
     wait_until_queued(getpid());
     sigaddset(&second.blocked, taken_in_the_end());
     start(&second);
-    cr_expect_eq(result(&second), -ETIMEDOUT, "%d", second.result);
+    cr_expect_eq(result(&second), -ETIMEDOUT, "%d", second.visit.result);
     cr_expect(second.has_pending);
     stranger_leaves(stranger);
-    cr_expect_eq(result(&first), 0, "%d", first.result);
+    cr_expect_eq(result(&first), 0, "%d", first.visit.result);
 }
 
 /* Another thread has one pending as the last wait ends. */
 Test(wait_signal, what_another_thread_has_pending_stays) {
     struct stranger stranger = stranger_locks("a", LOCK_EX);
-    struct waiter waiter = {.timeout = 60 * FILELOCK_SECOND};
+    struct waiter waiter = {.visit.timeout = 60 * FILELOCK_SECOND};
     sigset_t one;
     siginfo_t info;
     struct timespec now = {0};
@@ -189,7 +166,7 @@ Test(wait_signal, what_another_thread_has_pending_stays) {
     cr_assert_eq(pthread_sigmask(SIG_BLOCK, &one, NULL), 0);
     cr_assert_eq(pthread_kill(pthread_self(), number), 0);
     stranger_leaves(stranger);
-    cr_expect_eq(result(&waiter), 0, "%d", waiter.result);
+    cr_expect_eq(result(&waiter), 0, "%d", waiter.visit.result);
     cr_expect_eq(taken(), 0);
     cr_expect_eq(sigtimedwait(&one, &info, &now), number);
 }
@@ -236,13 +213,13 @@ static void many_wait(uint64_t timeout) {
     static struct waiter waiters[MANY];
     struct stranger stranger = stranger_locks("a", LOCK_EX);
     for (int i = 0; i < MANY; i++) {
-        waiters[i].timeout = timeout;
+        waiters[i].visit.timeout = timeout;
         start(&waiters[i]);
     }
     wait_until_queue_is(getpid(), MANY);
     filelock_cancel(lock);
     for (int i = 0; i < MANY; i++) {
-        cr_expect_eq(result(&waiters[i]), -ECANCELED, "%d: %d", i, waiters[i].result);
+        cr_expect_eq(result(&waiters[i]), -ECANCELED, "%d: %d", i, waiters[i].visit.result);
     }
     cr_expect_eq(taken(), 0);
     stranger_leaves(stranger);
@@ -271,18 +248,18 @@ static void stay(int number) {
 static void cancelled_below_a_handler(uint64_t timeout) {
     struct sigaction action = {.sa_handler = stay, .sa_flags = SA_RESTART};
     struct stranger stranger = stranger_locks("a", LOCK_EX);
-    struct waiter waiter = {.timeout = timeout};
+    struct waiter waiter = {.visit.timeout = timeout};
     char byte = 0;
     cr_assert_eq(pipe(in_handler), 0);
     cr_assert_eq(pipe(out_of_handler), 0);
     cr_assert_eq(sigaction(SIGUSR1, &action, NULL), 0);
     start(&waiter);
     wait_until_queued(getpid());
-    cr_assert_eq(pthread_kill(waiter.thread, SIGUSR1), 0);
+    cr_assert_eq(pthread_kill(waiter.visit.thread, SIGUSR1), 0);
     cr_assert_eq(read(in_handler[0], &byte, 1), 1);
     filelock_cancel(lock);
     cr_assert_eq(write(out_of_handler[1], &byte, 1), 1);
-    cr_expect_eq(result(&waiter), -ECANCELED, "%d", waiter.result);
+    cr_expect_eq(result(&waiter), -ECANCELED, "%d", waiter.visit.result);
     stranger_leaves(stranger);
 }
 
@@ -304,7 +281,7 @@ static void cancelled_without_room(bool used) {
     struct sigaction action = {.sa_handler = disturb}, now;
     struct rlimit none = {0, 0};
     struct stranger stranger = stranger_locks("a", LOCK_EX);
-    struct waiter waiter = {.timeout = FILELOCK_FOREVER};
+    struct waiter waiter = {.visit.timeout = FILELOCK_FOREVER};
     for (int i = 0; used && i < 5; i++) {
         cr_assert_eq(sigaction(older[i], &action, NULL), 0);
     }
@@ -312,7 +289,7 @@ static void cancelled_without_room(bool used) {
     wait_until_queued(getpid());
     cr_assert_eq(setrlimit(RLIMIT_SIGPENDING, &none), 0);
     filelock_cancel(lock);
-    cr_expect_eq(result(&waiter), -ECANCELED, "%d", waiter.result);
+    cr_expect_eq(result(&waiter), -ECANCELED, "%d", waiter.visit.result);
     cr_expect_eq(disturbed, 0);
     for (int i = 0; i < 5; i++) {
         cr_assert_eq(sigaction(older[i], NULL, &now), 0);
@@ -339,12 +316,12 @@ static int is_cancelled(uint64_t timeout) {
     if (sigaction(SIGUSR1, &action, NULL) < 0) {
         return 3;
     }
-    unsigned long long handlers = all_caught();
+    unsigned long long handlers = caught();
     if (filelock_create(&to_cancel, "a.lock", 0) < 0 ||
         filelock_acquire(to_cancel, timeout) != -ECANCELED) {
         return 1;
     }
-    if (all_caught() != handlers) {
+    if (caught() != handlers) {
         return 2;
     }
     return *file_content("/proc/self/timers") != '\0';
