@@ -9,6 +9,7 @@
 
 #include "shim/close.h"
 #include "shim/gate.h"
+#include "shim/handover.h"
 #include "shim/hidden.h"
 #include "shim/real.h"
 #include "shim/reference.h"
@@ -20,7 +21,9 @@
 int close_any(int fd, int (*call)(int)) {
     table_word word = table_get(fd);
     if (table_kind(word) == TABLE_NONE) {
-        return call(fd);
+        int result = call(fd);
+        handover_check();
+        return result;
     }
     if (table_kind(word) == TABLE_HIDDEN) {
         return hidden_is_here(fd) ? 0 : call(fd);

@@ -23,6 +23,10 @@ void handover_notice(const char *path) {
     }
 }
 
+void handover_notice_inherited(void) {
+    atomic_store_explicit(&any, true, memory_order_relaxed);
+}
+
 /* Whether another description has a pair of this file. */
 static bool is_wanted(int hidden) {
     struct flock64 range;
@@ -75,7 +79,7 @@ void handover_before_release(int twin, int fd) {
 
 void handover_check(void) {
     int fd = atomic_load_explicit(&heir, memory_order_relaxed);
-    if (fd < 0) {
+    if (fd < 0 || table_is_foreign()) {
         return;
     }
     table_word word = table_get(fd);

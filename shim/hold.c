@@ -10,6 +10,7 @@
 #include "shim/failure.h"
 #include "shim/fork.h"
 #include "shim/gate.h"
+#include "shim/handover.h"
 #include "shim/hidden.h"
 #include "shim/observe.h"
 #include "shim/program.h"
@@ -357,6 +358,7 @@ static int take(struct target *target, bool exclusive, int *ret_twin) {
 
 int hold_take(struct target *target, bool exclusive, int *ret_twin) {
     fork_notice();
+    handover_check();
     if (start_config.observe) {
         observe_take(target, exclusive, ret_twin);
         return 0;

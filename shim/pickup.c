@@ -5,6 +5,7 @@
 
 #include "lib/sys_linux.h"
 #include "shim/belongs.h"
+#include "shim/handover.h"
 #include "shim/hidden.h"
 #include "shim/number.h"
 #include "shim/proclocks.h"
@@ -169,6 +170,7 @@ static bool look_at(int fd, void *data) {
     enum rule_inherit inherit;
     struct sys_stat stat;
     record_use();
+    handover_notice_inherited();
     if (!serves_already(fd) && hidden_is_soft(fd, &inherit) && sys_fstat(fd, &stat) == 0 &&
         S_ISREG(stat.mode)) {
         look_at_soft(fd, inherit, &stat);

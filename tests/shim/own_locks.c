@@ -283,6 +283,17 @@ Test(own_locks, a_shell_that_closes_the_file_first) {
     for (int i = 0; i < 2; i++) {
         cr_expect_eq(run_shell("*.csv", shells[i]), 0, "%s", shells[i]);
     }
+    /* One that it was started with; and unlocked, it is noticed without a fork. */
+    put_file("i.sh", "free() { AUTOLOCK=off flock -n a.csv.lock true 9>&-; }\n"
+                     "exec 3>>a.csv; flock 9; exec 3>&-; free; echo $? >held\n"
+                     "flock -u 9; exec 4<i.sh 4<&-; echo >unlocked; read x <end\n");
+    cr_expect_eq(run_shell("*.csv", "mkfifo held unlocked end"), 0);
+    pid_t shell = start_shell("*.csv", "exec 9>a.csv.lock; exec bash i.sh");
+    cr_expect_str_eq(file_content("held"), "1\n");
+    cr_expect_str_eq(file_content("unlocked"), "\n");
+    cr_expect_eq(lock_state("a.csv"), FREE);
+    put_file("end", "x\n");
+    cr_expect_eq(end_shell(shell), 0);
 }
 
 /* Who has it shared by a lock of his own, and opens it for writing, is a reader that
