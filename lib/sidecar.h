@@ -59,7 +59,7 @@ int sidecar_open(int dirfd, const char *name, enum sidecar_making making,
  */
 void sidecar_follow(int fd, const struct sys_stat *sidecar, const struct sys_stat *data);
 
-/* The same after such a call of this process: where the sidecar has a mode of our making,
+/* The same after such a call of this process, or a rename: where the sidecar has a mode of our making,
  * and the file is not for all of those any more, they cannot lock it either. What they
  * have open stays so. */
 void sidecar_follow_change(int fd, const struct sys_stat *sidecar, const struct sys_stat *data);

@@ -1,11 +1,15 @@
 #include "shim/naming.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <string.h>
+#include <sys/stat.h>
 
+#include "lib/sidecar.h"
 #include "shim/failure.h"
 #include "shim/hold.h"
 #include "shim/scratch.h"
+#include "shim/start.h"
 
 #define ATTEMPTS 100 /* times that a name may lead elsewhere after a wait */
 
@@ -13,7 +17,22 @@ static bool follows_links(const struct naming_name *name) {
     return name->role == NAMING_CUT;
 }
 
+/* Another file has this name now: its sidecar is for those who may use that (contract P1). */
+static void follow(const struct naming_name *name) {
+    const struct target *target = name->target;
+    struct sys_stat sidecar, data;
+    if (name->role == NAMING_REPLACED && name->twin >= 0 && !start_config.observe &&
+        target->rule->options->kind == KIND_FLOCK &&
+        sys_stat(target->where.directory, target->where.name, AT_SYMLINK_NOFOLLOW, &data) == 0 &&
+        S_ISREG(data.mode) && sys_fstat(name->twin, &sidecar) == 0 && S_ISREG(sidecar.mode)) {
+        sidecar_follow_change(name->twin, &sidecar, &data);
+    }
+}
+
 static void release(struct naming_name *name, bool succeeded) {
+    if (succeeded && name->target) {
+        follow(name);
+    }
     hold_kept(name->kept, succeeded);
     name->kept = -1;
     hold_drop(name->twin);

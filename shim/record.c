@@ -80,7 +80,13 @@ static void unlocked(int fd) {
 
 void record_note(int fd, table_word word, struct sidecar_id id) {
     atomic_store_explicit(&any, true, memory_order_relaxed);
-    (void)table_change_records(fd, word, true, id);
+    while (!table_change_records(fd, word, true, id)) {
+        table_word now = table_get(fd); /* another thread has called flock on it */
+        if (now == word || table_kind(now) == TABLE_HIDDEN || table_has_records(now)) {
+            break;
+        }
+        word = now;
+    }
     record_close_on_exec(fd);
 }
 

@@ -68,6 +68,9 @@ int unfollowed_open(int directory, const char *name, int flags, mode_t mode) {
             hidden_close(pinned);
             break;
         }
+        if (pinned == -EMFILE || pinned == -ENFILE) {
+            break; /* it takes more numbers at once than the call that was meant */
+        }
         if (pinned != -ENOENT || !(flags & O_CREAT)) {
             return pinned;
         }
