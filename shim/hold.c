@@ -189,6 +189,12 @@ static int settle_if_current(struct attempt *attempt) {
     return settle(attempt);
 }
 
+/* It has the lock shared, and so has a reader below whom a child writes. */
+static int wait_for_let_in(struct attempt *attempt) {
+    int r = failure_before_wait(attempt->target);
+    return r < 0 ? r : sibling_wait_for_writer(attempt->target, attempt->twin, attempt->until);
+}
+
 /* Signals blocked: a handler in between that opens the same file would wait for
  * what its own thread has, and nobody can see yet. */
 static int lock_at_once(struct attempt *attempt) {
@@ -199,6 +205,15 @@ static int lock_at_once(struct attempt *attempt) {
         r = wait_for_turn(attempt->target, attempt->twin, attempt->until);
         before = signals_mask(SIGNALS_ALL);
         r = r > 0 ? sys_flock(attempt->twin, operation(attempt) | LOCK_NB) : r;
+    }
+    if (r == 0 && !attempt->exclusive && sibling_writes(attempt->twin)) {
+        (void)signals_mask(before);
+        r = wait_for_let_in(attempt);
+        if (r == SIBLING_AGAIN) {
+            give_up(attempt);
+            return ROUND_AGAIN;
+        }
+        before = signals_mask(SIGNALS_ALL);
     }
     if (r == 0) {
         r = settle_if_current(attempt);

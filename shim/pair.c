@@ -62,6 +62,11 @@ int pair_take(int fd, int64_t pair, bool exclusive, int64_t *ret_byte) {
     return r;
 }
 
+bool pair_is_taken(int fd, int64_t pair) {
+    int64_t byte;
+    return find_other(fd, pair, 1, &byte) == -EAGAIN;
+}
+
 void pair_give_back(int fd) {
     (void)set(fd, F_UNLCK, PAIR_JOINED, RANGE_MARKS - PAIR_JOINED);
 }

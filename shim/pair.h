@@ -35,6 +35,9 @@
  * by fcntl on the whole file, say; or another error. */
 int pair_take(int fd, int64_t pair, bool exclusive, int64_t *ret_byte);
 
+/* Whether somebody else's description has it exclusively. One system call. */
+bool pair_is_taken(int fd, int64_t pair);
+
 /* Both pairs; and everything, marks included. */
 void pair_give_back(int fd);
 void pair_give_back_all(int fd);

@@ -28,7 +28,7 @@ struct queue {
     struct target *target;
     int fd;
     int64_t pair;
-    bool exclusive, of_program;
+    bool exclusive, of_program, only_waits;
     struct lock_key flock;
     const struct nested *holder; /* of the lock itself */
     struct nested nested;        /* about the byte that is in the way */
@@ -53,7 +53,8 @@ static int try(struct queue *queue) {
         return SIBLING_PASSES;
     }
     atomic_store_explicit(&any, true, memory_order_relaxed);
-    if (queue->pair == PAIR_JOINED || nested_waits_still(queue->holder, queue->exclusive)) {
+    if (queue->pair == PAIR_JOINED || queue->only_waits ||
+        nested_waits_still(queue->holder, queue->exclusive)) {
         return SIBLING_HAS_IT;
     }
     pair_give_back(queue->fd);
@@ -175,6 +176,25 @@ int sibling_take_turn(struct target *target, int fd, const struct nested *holder
         return SIBLING_PASSES;
     }
     return wait_for_turn(&queue, until);
+}
+
+bool sibling_writes(int fd) {
+    return pair_is_taken(fd, PAIR_SIBLINGS);
+}
+
+int sibling_wait_for_writer(struct target *target, int fd, uint64_t until) {
+    struct queue queue = {.target = target, .fd = fd, .pair = PAIR_SIBLINGS, .only_waits = true};
+    if (flock_wait_is_remote(fd) || !proclocks_key(fd, &queue.flock) ||
+        nested_is_in_family(&queue.flock)) {
+        return SIBLING_PASSES;
+    }
+    (void)sys_flock(fd, LOCK_UN);
+    int r = wait_for_turn(&queue, until);
+    pair_give_back(fd);
+    if (r == SIBLING_PASSES && sys_flock(fd, LOCK_SH | LOCK_NB) == 0) {
+        return SIBLING_PASSES; /* the writer waits for us */
+    }
+    return r < 0 ? r : SIBLING_AGAIN;
 }
 
 static int wait_for_program(struct queue *queue) {

@@ -44,6 +44,17 @@ enum sibling {
 int sibling_take_turn(struct target *target, int fd, const struct nested *holder, uint64_t until);
 
 /*
+ * Below one who only reads a child may write, and has no flock that would keep other
+ * readers out. So who has just got a shared lock by fd, and nobody of his family has one,
+ * looks for such a child, and waits until it is done, in the same way as those who take
+ * turns. Returns SIBLING_PASSES, at once in the family; SIBLING_AGAIN, when the flock
+ * (which is to be given up meanwhile) is to be asked for again; or an error as
+ * sibling_take_turn's.
+ */
+bool sibling_writes(int fd);
+int sibling_wait_for_writer(struct target *target, int fd, uint64_t until);
+
+/*
  * For a descriptor of the program, as flock(2) with this operation (LOCK_SH or
  * LOCK_EX, perhaps LOCK_NB): takes that pair. Returns as the other one, SIBLING_HAS_IT
  * or SIBLING_PASSES for PAIR_JOINED; -EWOULDBLOCK, -EINTR, or -EDEADLK, which is said.

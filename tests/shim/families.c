@@ -56,6 +56,34 @@ Test(families, a_child_of_one_reader_waits_for_another) {
     (void)puppet_end(other);
 }
 
+/* Who is let in to write below a reader has no flock that would keep other readers out:
+ * they look for him. Not those of the family, for whom he may be waiting. */
+Test(families, a_reader_meets_one_who_is_let_in_to_write) {
+    put_file("write.pl", "open F, '+<', 'a.csv' or die; open P, '>', 'in'; print P \"x\\n\"; "
+                         "close P; open P, '<', 'go'; <P>; print F 'written'; close F\n");
+    cr_assert_eq(run_shell(NULL, "mkfifo in go"), 0);
+    pid_t shell = start_shell("*.csv", "exec 3<a.csv; perl write.pl; exit $?");
+    cr_expect_str_eq(file_content("in"), "x\n");
+    struct puppet *other = puppet_start("*.csv warn-after=20ms", "AUTOLOCK_LOG=log", NULL);
+    puppet_tell(other, "open a.csv 0");
+    for (int i = 0; i < 3000 && !*file_content("log"); i++) {
+        usleep(10000);
+    }
+    cr_expect(strstr(file_content("log"), "a.csv: locked by pid "), "%s", file_content("log"));
+    cr_expect_eq(puppet_first(&other, 1, 0), -1);
+    put_file("go", "x\n");
+    cr_expect_eq(puppet_result(other), 3);
+    cr_expect_str_eq(file_content("a.csv"), "written");
+    cr_expect_eq(puppet_call(other, "close 3"), 0);
+    cr_expect_eq(puppet_call(other, "list_above"), 0);
+    (void)puppet_end(other);
+    cr_expect_eq(end_shell(shell), 0);
+    cr_expect_eq(run_shell("*.csv", "exec 3<a.csv; perl write.pl & read x <in; cat a.csv >copy; "
+                                    "echo >go; wait $!"),
+                 0);
+    cr_expect_str_eq(file_content("copy"), "written");
+}
+
 /* Comes back when two of them are there at once. */
 static const char meet[] =
     "open F, '>', \"here$ARGV[0]\"; for (1 .. 600) { last if -e 'here1' && -e 'here2'; "
