@@ -41,8 +41,9 @@ static int look_at_directory(const struct naming_name *name, char *room, size_t 
 
 /* Whether both are in directories of one mount, without which there is no rename. */
 static bool is_possible(const struct naming_name *from, const struct naming_name *to) {
-    struct target *target = scratch_get();
     struct sys_stat a, b;
+    bool same = from->dirfd == to->dirfd && !strchr(from->path, '/') && !strchr(to->path, '/');
+    struct target *target = same ? NULL : scratch_get();
     if (!target) {
         return true;
     }
