@@ -88,12 +88,7 @@ static int close_between(unsigned first, unsigned last, int flags, real_close_ra
         if ((unsigned)hidden < end && call((unsigned)hidden + 1, end, flags) < 0) {
             return -1;
         }
-        if (hidden == 0) {
-            end = 0;
-            first = 1;
-            break;
-        }
-        end = (unsigned)hidden - 1;
+        end = (unsigned)hidden - 1; /* they are above 2 */
     }
     return first <= end ? call(first, end, flags) : 0;
 }

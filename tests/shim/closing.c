@@ -283,3 +283,29 @@ Scenario(closing, an_io_uring_close_heals) {
     CALL(0, "close 3");
     GONE;
 }
+
+/* A number of ours that was closed behind our back, and is the program's by now: it is
+ * not closed when the hold ends (contract T2). */
+Scenario(closing, what_took_the_place_of_one_of_ours_stays) {
+    cr_assert_eq(puppet_call(puppet, "list_above"), 1);
+    const long hidden = strtol(puppet->text, NULL, 10);
+    CALL(4, "open /dev/null 2");
+    CALL(hidden, "unseen_dup2 4 %ld", hidden);
+    CALL(0, "close 3");
+    CALL(1, "list_above");
+    CALL(0, "unseen_close %ld", hidden);
+    GONE;
+}
+
+/* Who looks at the flags of all that is open sees no leak. */
+Scenario(closing, all_of_ours_seem_to_be_close_on_exec) {
+    CALL(1, "dup2 3 1");
+    cr_assert_eq(puppet_call(puppet, "list_above"), 2);
+    char *at = puppet->text;
+    const long one = strtol(at, &at, 10), other = strtol(at, NULL, 10);
+    CALL(1, "fcntl %ld 1 0", one); /* F_GETFD: FD_CLOEXEC */
+    CALL(1, "fcntl %ld 1 0", other);
+    CALL(0, "close 1");
+    CALL(0, "close 3");
+    GONE;
+}

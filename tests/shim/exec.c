@@ -132,6 +132,28 @@ Scenario(exec, the_flag_of_standard_output) {
     }
 }
 
+/* From the start, however it came there: nothing of it goes to a program that is not
+ * under the library. */
+Scenario(exec, standard_output_that_was_never_to_survive) {
+    static const char *const ways[][2] = {
+        {"close 3", "open a.csv 02000002"}, /* O_RDWR | O_CLOEXEC */
+        {"dup2 3 3", "dup3 3 1 02000000"},
+        {"dup2 3 3", "fcntl 3 1030 1"}, /* F_DUPFD_CLOEXEC */
+    };
+    for (size_t i = 0; i < sizeof(ways) / sizeof(ways[0]); i++) {
+        CALL(0, "close 1");
+        (void)puppet_call(puppet, "%s", ways[i][0]);
+        CALL(1, "%s", ways[i][1]);
+        (void)puppet_call(puppet, "close_loop 3 100");
+        HELD;
+        puppet_tell(puppet, "exec_bare");
+        CALL(-1, "dup2 1 1");
+        cr_expect_eq(lock_state("a.csv"), FREE, "%s", ways[i][1]);
+        (void)puppet_end(puppet);
+        start("*.csv");
+    }
+}
+
 /* A number of the very top that the program has itself. */
 Scenario(exec, a_program_that_sits_in_our_places) {
     CALL(1022, "dup2 3 1022");

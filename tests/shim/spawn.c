@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
@@ -329,4 +330,24 @@ Scenario(spawn, python_starts_writers) {
         strcat(expected, "aaaabbbb\n");
     }
     cr_expect_str_eq(file_content("a.csv"), expected);
+}
+
+/* The number at which we have what the child needs is one that an action wants. */
+Scenario(spawn, an_action_onto_one_of_ours) {
+    CALL(3, "open a.csv 2");
+    CALL(1, "dup2 3 1");
+    CALL(4, "open b.csv 2"); /* it takes the number that is the next one's */
+    cr_assert_eq(puppet_call(puppet, "list_above"), 3);
+    long numbers[3];
+    char *at = puppet->text;
+    for (int i = 0; i < 3; i++) {
+        numbers[i] = strtol(at, &at, 10);
+    }
+    CALL(0, "close 4");
+    CALL(0, "spawn_bare dup2:0:%ld dup2:0:%ld dup2:0:%ld", numbers[0], numbers[1], numbers[2]);
+    CALL(0, "close 3");
+    CALL(0, "close 1");
+    STATE("a.csv", EXCLUSIVE);
+    CALL(0, "end_spawned");
+    STATE("a.csv", FREE);
 }

@@ -116,23 +116,35 @@ static long do_cancel_thread(void) {
     return pthread_cancel(openers[number(1)].thread);
 }
 
-/* A thread that closes a descriptor once it can read from a FIFO. */
+/* A thread that closes a descriptor once it can read from a FIFO: thread_close_on FIFO
+ * FD; or makes it a copy: thread_dup2_on FIFO FROM TO. */
 static char fifo[256];
-static int to_close;
+static int to_close, from;
 static void *close_later(void *unused) {
     char byte;
     int fd = open(fifo, O_RDONLY);
     if (read(fd, &byte, 1) == 1) {
-        close(to_close);
+        if (from >= 0) {
+            dup2(from, to_close);
+        } else {
+            close(to_close);
+        }
     }
     close(fd);
     return unused;
 }
-static long do_thread_close_on(void) {
+static long close_in_thread(int from_fd, int to) {
     pthread_t thread;
     snprintf(fifo, sizeof(fifo), "%s", words[1]);
-    to_close = (int)number(2);
+    from = from_fd;
+    to_close = to;
     return pthread_create(&thread, NULL, close_later, NULL);
+}
+static long do_thread_close_on(void) {
+    return close_in_thread(-1, (int)number(2));
+}
+static long do_thread_dup2_on(void) {
+    return close_in_thread((int)number(2), (int)number(3));
 }
 
 static long do_block_signals(void) {
@@ -243,6 +255,7 @@ const struct command wait_commands[] = {
     COMMAND(join_thread),
     COMMAND(cancel_thread),
     COMMAND(thread_close_on),
+    COMMAND(thread_dup2_on),
     COMMAND(block_signals),
     COMMAND(mask),
     COMMAND(timers),
