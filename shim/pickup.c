@@ -158,6 +158,7 @@ static bool leave(int fd, struct sidecar_id id) {
     if (!records.found) {
         return false;
     }
+    record_before_fork(); /* children from before the exec may share it */
     enum lock_how how = proclocks_of_descriptor(fd);
     enum table_mode mode = how == LOCK_IS_EXCLUSIVE ? MODE_EXCLUSIVE
                            : how == LOCK_IS_SHARED  ? MODE_SHARED
@@ -177,9 +178,12 @@ static bool look_at(int fd, void *data) {
         *any = true;
         return true;
     }
-    if (serves_already(fd) || !hidden_is_marked(fd, &inherit) || sys_fstat(fd, &stat) < 0 ||
-        !S_ISREG(stat.mode)) {
-        return true; /* not ours: marks of leases and the like are the program's */
+    if (serves_already(fd) || sys_fstat(fd, &stat) < 0 || !S_ISREG(stat.mode)) {
+        return true;
+    }
+    if (!hidden_is_marked(fd, &inherit)) { /* marks of leases and the like are the program's */
+        *any = record_inherit(fd, sidecar_id_of(&stat)) || *any;
+        return true;
     }
     int served = find_served(fd, inherit);
     if (served >= 0) {

@@ -1,15 +1,18 @@
 #include "shim/record.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdatomic.h>
 #include <string.h>
 #include <sys/file.h>
 #include <unistd.h>
 
+#include "config/sidecar_path.h"
 #include "lib/sys_linux.h"
 #include "shim/gate.h"
 #include "shim/hidden.h"
 #include "shim/proclines.h"
+#include "shim/proclocks.h"
 #include "shim/real.h"
 #include "shim/scratch.h"
 #include "shim/sibling.h"
@@ -93,10 +96,31 @@ void record_note(int fd, table_word word, struct sidecar_id id) {
 bool record_pick_up(int fd, struct sidecar_id id) {
     bool has = has_records(fd);
     if (has) {
-        atomic_store_explicit(&has_forked, true, memory_order_relaxed); /* before exec, maybe */
         record_note(fd, table_get(fd), id);
+        if (proclocks_of_descriptor(fd) != LOCK_NOT_OPEN) {
+            record_before_fork(); /* there may be children from before the exec */
+        }
     }
     return has;
+}
+
+/* Its name; no rule is known yet. */
+static bool may_be_sidecar(int fd) {
+    static const char suffix[] = SIDECAR_SUFFIX;
+    const size_t end = sizeof(suffix) - 1;
+    struct target *target = scratch_get();
+    TEXT(link, 40);
+    text_put(&link, "/proc/self/fd/");
+    text_put_number(&link, (uint64_t)(unsigned)fd, 10);
+    char *path = target ? target->where.path : NULL;
+    ssize_t n = path ? sys_readlinkat(AT_FDCWD, link.start, path, sizeof(target->where.path)) : -1;
+    bool may = n > (ssize_t)end && memcmp(path + n - end, suffix, end) == 0;
+    scratch_put(target);
+    return may;
+}
+
+bool record_inherit(int fd, struct sidecar_id id) {
+    return may_be_sidecar(fd) && record_pick_up(fd, id);
 }
 
 bool record_is_still(int fd) {

@@ -66,8 +66,9 @@ void record_end_over_exec(int fd);
 void record_close_on_exec(int fd);
 
 /* After exec: whether the program has record locks through fd, which is one of the
- * sidecar `id`. Then that is noted. */
+ * sidecar `id`. Then that is noted. And the same of a file `id` that is called like one. */
 bool record_pick_up(int fd, struct sidecar_id id);
+bool record_inherit(int fd, struct sidecar_id id);
 
 /* Closes what was left and may be closed by now. */
 void record_sweep(void);

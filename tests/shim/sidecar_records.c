@@ -189,6 +189,22 @@ Scenario(sidecar_records, over_exec) {
     }
 }
 
+/* What s6-setlock(1) does: takes a record lock and executes a program, which need not have
+ * called fcntl itself. */
+Scenario(sidecar_records, a_program_that_inherits_them) {
+    (void)puppet_end(puppet);
+    puppet = puppet_start(NULL, NULL);
+    CALL(3, "open a.csv.lock 2");
+    CALL(0, "setlk 3 %d", F_WRLCK);
+    puppet_tell(puppet, "exec_env LD_PRELOAD=%s AUTOLOCK_PATTERNS=*.csv", TEST_PRELOAD);
+    CALL(4, "open a.csv 2");
+    cr_expect_eq(lock_state("a.csv"), EXCLUSIVE);
+    CALL(0, "close 4");
+    cr_expect_eq(locker("a.csv.lock"), puppet->pid);
+    stir_beside(3, 4, "inherited");
+    give_back_all(3);
+}
+
 /* The same for a program that is not under the shim then. */
 Scenario(sidecar_records, over_exec_of_a_program_without_the_shim) {
     CALL(3, "open a.csv.lock 2");

@@ -119,10 +119,15 @@ static long do_vfork_busy(void) {
 /* exec_env VARIABLE...: goes on as the same program with these variables only;
  * LD_PRELOAD stays. */
 static long do_exec_env(void) {
-    char preload[8192], *environment[18] = {preload};
-    snprintf(preload, sizeof(preload), "LD_PRELOAD=%s", getenv("LD_PRELOAD"));
+    char preload[8192], *environment[18] = {NULL};
+    const char *before = getenv("LD_PRELOAD");
+    int count = 0;
+    if (before) {
+        snprintf(preload, sizeof(preload), "LD_PRELOAD=%s", before);
+        environment[count++] = preload;
+    }
     for (int i = 1; words[i]; i++) {
-        environment[i] = words[i];
+        environment[count++] = words[i];
     }
     execle(program, program, (char *)NULL, environment);
     return -1;
