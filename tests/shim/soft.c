@@ -312,3 +312,45 @@ Scenario(soft, where_no_marker_can_be_made) {
     cr_expect_str_eq(file_content("a.csv"), "1\n2\n");
     cr_assert_eq(unlink("nobody.so"), 0);
 }
+
+/* T5: an open that fails for want of numbers, at whichever of them, leaves no lock. */
+Scenario(soft, few_numbers) {
+    int failed = 0, succeeded = 0;
+    for (int limit = 3; limit <= 20; limit++) {
+        CALL(0, "setrlimit %d", limit);
+        long fd = puppet_call(puppet, "open a.csv 2");
+        if (fd < 0) {
+            cr_expect_eq(puppet->error, EMFILE, "%d: %d", limit, puppet->error);
+            failed++;
+        } else {
+            HELD;
+            CALL(0, "close %ld", fd);
+            succeeded++;
+        }
+        cr_expect_not(is_there("a.csv.lock"), "still locked, with %d numbers", limit);
+    }
+    cr_expect_gt(failed, 2);
+    cr_expect_gt(succeeded, 2);
+    CALL(0, "setrlimit 1024");
+    GONE;
+}
+
+/* What cannot be removed locks to the end of the process, and that is said. */
+Scenario(soft, where_the_marker_cannot_be_removed) {
+    if (geteuid() != 0) {
+        cr_skip_test("needs root, to become somebody who may not");
+    }
+    cr_assert_eq(mkdir("d", 0755), 0);
+    cr_assert_eq(chown("d", 65534, 65534), 0);
+    cr_expect_eq(run_shell_as_nobody("*.csv kind=soft",
+                                     "exec 2>d/err; exec 3>>d/a.csv; chmod 555 d; exec 3>&-; "
+                                     "test -e d/a.csv.lock"),
+                 0);
+    cr_expect(strstr(file_content("d/err"), "cannot remove the lock file"), "%s",
+              file_content("d/err"));
+    cr_expect(strstr(file_content("d/err"), "d/a.csv.lock"), "%s", file_content("d/err"));
+    CALL(3, "open d/a.csv 2"); /* it is stale by now */
+    CALL(0, "close 3");
+    cr_expect_not(is_there("d/a.csv.lock"));
+    cr_assert_eq(unlink("nobody.so"), 0);
+}

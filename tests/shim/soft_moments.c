@@ -3,6 +3,7 @@
 #include <criterion/criterion.h>
 #include <dirent.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -165,6 +166,25 @@ Scenario(soft_moments, a_lock_that_changes_hands_lets_nobody_in) {
     cr_assert_eq(unlink("a.csv.lock"), 0);
     cr_expect_eq(puppet_result(puppet), 0);
     close(go);
+    CALL(0, "close 3");
+    GONE;
+}
+
+/* A vforked child, whose memory is its parent's, is killed while it makes a lock: its
+ * parent goes on as if nothing had happened. */
+Scenario(soft_moments, a_vforked_child_that_is_killed_in_the_middle) {
+    cr_assert_eq(mkfifo("go", 0600), 0);
+    puppet_tell(puppet, "vfork_opens_after go b.csv 2");
+    pid_t child = child_of(puppet->pid);
+    moment_join(child);
+    int go = open("go", O_RDWR | O_CLOEXEC);
+    cr_assert_eq(write(go, "", 1), 1);
+    cr_assert(moment_before(child, SYS_linkat));
+    moment_kill(child);
+    cr_expect_eq(puppet_result(puppet), SIGKILL);
+    close(go);
+    CALL(3, "open a.csv 2");
+    HELD;
     CALL(0, "close 3");
     GONE;
 }

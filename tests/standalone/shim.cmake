@@ -30,7 +30,8 @@ set(except_mode copies_that_root_makes_are_for_their_owners
                 copies_that_a_user_makes_are_for_others)
 set(except_exec leaks_above_two_do_not_keep_it exec_that_fails_changes_nothing
                 popen_with_standard_output_on_the_file)
-set(except_soft a_rule_that_shares_is_a_fault where_no_marker_can_be_made)
+set(except_soft a_rule_that_shares_is_a_fault where_no_marker_can_be_made
+                where_the_marker_cannot_be_removed)
 set(except_soft_process redirections_of_shells vfork_open_exec children_of_popen_and_spawn
                         a_vforked_child_that_closes_all_before_exec exec_without_proc)
 set(except_soft_exit what_streams_had_is_in_the_file_before_the_next_one

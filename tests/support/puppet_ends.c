@@ -108,6 +108,20 @@ static long do_child_opens_after(void) {
     return waitpid(pid, &status, 0) == pid ? status : -1;
 }
 
+/* The same in one that shares our memory: vfork_opens_after FIFO PATH FLAGS. */
+static long do_vfork_opens_after(void) {
+    int status = -1;
+    pid_t pid = vfork();
+    if (pid == 0) {
+        char byte;
+        int fifo = open(words[1], O_RDONLY);
+        bool told = read(fifo, &byte, 1) == 1;
+        int fd = open(words[2], (int)number(3), 0666);
+        _exit(!told || fd < 0 || close(fd) < 0);
+    }
+    return waitpid(pid, &status, 0) == pid ? status : -1;
+}
+
 /* A vforked child that opens PATH as standard output and goes on as the shell, with a
  * line of commands: vfork_shell PATH COMMAND... */
 static long do_vfork_shell(void) {
@@ -256,6 +270,7 @@ const struct command end_commands[] = {
     COMMAND(vfork_closing),
     COMMAND(child_leaks),
     COMMAND(child_opens_after),
+    COMMAND(vfork_opens_after),
     COMMAND(close_streams),
     COMMAND(lock_stream),
     COMMAND(fgetc),
