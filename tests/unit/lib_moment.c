@@ -94,7 +94,7 @@ static bool step(pid_t pid, struct syscall_info *ret) {
 }
 
 bool moment_before(pid_t pid, long number) {
-    struct syscall_info info;
+    struct syscall_info info = {.op = 0};
     while (!has_ended && step(pid, &info)) {
         if (info.op == ENTRY && info.number == (uint64_t)number) {
             memcpy(moment_arguments, info.arguments, sizeof(moment_arguments));
@@ -105,7 +105,7 @@ bool moment_before(pid_t pid, long number) {
 }
 
 long moment_next(pid_t pid) {
-    struct syscall_info info;
+    struct syscall_info info = {.op = 0};
     while (!has_ended && step(pid, &info)) {
         if (info.op == ENTRY) {
             memcpy(moment_arguments, info.arguments, sizeof(moment_arguments));
@@ -116,7 +116,7 @@ long moment_next(pid_t pid) {
 }
 
 bool moment_after_this(pid_t pid) {
-    struct syscall_info info;
+    struct syscall_info info = {.op = 0};
     return step(pid, &info);
 }
 
