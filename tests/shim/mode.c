@@ -166,27 +166,32 @@ Test(mode, copies_that_a_user_makes_are_for_others) {
     }
 }
 
-/* Another file of that name: other owners, another mode. */
-Test(mode, a_file_that_is_put_in_the_place_of_another) {
-    static const char *const calls[] = {"rename new a.csv", "renameat2 new a.csv 2",
-                                        "renameat2 a.csv new 2"};
-    for (size_t i = 0; i < sizeof(calls) / sizeof(calls[0]); i++) {
-        for (int private = 0; private < 2; private ++) {
-            struct puppet *puppet = start_private();
-            WELL("fchmod 3 %s", private ? "0644" : "0600");
-            WELL("close 3");
-            put_file("new", "2\n");
-            cr_assert_eq(chmod("new", private ? 0600 : 0644), 0);
-            bool gives = !private && geteuid() == 0;
-            cr_assert_eq(gives ? chown("new", NOBODY, NOBODY) : 0, 0);
-            WELL("%s", calls[i]);
-            cr_expect_eq(mode_of_sidecar(), private ? 0600u : 0666u, "%s: %o", calls[i],
-                         mode_of_sidecar());
-            cr_expect_eq(sidecar_of("a.csv").st_uid, gives ? NOBODY : geteuid(), "%s", calls[i]);
-            cr_expect_eq(lock_state("a.csv"), FREE);
-            (void)puppet_end(puppet);
-        }
+/* Another file gets the name: for another owner, with another mode. */
+static void replace_by(const char *call) {
+    for (int private = 0; private < 2; private ++) {
+        struct puppet *puppet = start_private();
+        WELL("fchmod 3 %s", private ? "0644" : "0600");
+        WELL("close 3");
+        put_file("new", "2\n");
+        cr_assert_eq(chmod("new", private ? 0600 : 0644), 0);
+        bool gives = !private && geteuid() == 0;
+        cr_assert_eq(gives ? chown("new", NOBODY, NOBODY) : 0, 0);
+        WELL("%s", call);
+        cr_expect_eq(mode_of_sidecar(), private ? 0600u : 0666u, "%s: %o", call, mode_of_sidecar());
+        cr_expect_eq(sidecar_of("a.csv").st_uid, gives ? NOBODY : geteuid(), "%s", call);
+        cr_expect_eq(lock_state("a.csv"), FREE);
+        (void)puppet_end(puppet);
     }
+}
+
+Test(mode, a_file_that_is_put_in_the_place_of_another) {
+    replace_by("rename new a.csv");
+    replace_by("renameat -100 new -100 a.csv");
+}
+
+Test(mode, files_that_change_places) {
+    replace_by("renameat2 new a.csv 2");
+    replace_by("renameat2 a.csv new 2");
 }
 
 /* poetry.lock, and whatever else is called so. */

@@ -26,7 +26,7 @@ set(except_references the_flush_of_exit_comes_before_the_end
                       the_flush_of_fclose_comes_before_the_end)
 set(except_transparency faulty_rules nothing_is_printed)
 set(except_identity a_directory_that_may_not_be_searched_from_the_root)
-set(except_mode copies_that_root_makes_are_for_their_owners
+set(except_mode files_that_change_places copies_that_root_makes_are_for_their_owners
                 copies_that_a_user_makes_are_for_others)
 set(except_exec leaks_above_two_do_not_keep_it exec_that_fails_changes_nothing
                 popen_with_standard_output_on_the_file)
