@@ -237,7 +237,7 @@ static int no_memory(void) {
         return 1;
     }
     void *volatile taken; /* else the compiler leaves it out */
-    for (size_t size = 65536; size >= 8; size /= 2) {
+    for (size_t size = 65536; size > 0; size = size > 1024 ? size / 2 : size - 8) {
         do {
             taken = malloc(size);
         } while (taken);
@@ -259,13 +259,18 @@ Test(errors, enomem) {
 
 /* Too little for a page, for a while, but enough for malloc: what was locked then is
  * held afterwards too. (It used to be taken for what a parent holds, and given up.) */
-static void *kept[64];
+#define SIZES 64
+#define OF_EACH 16
+static void *kept[SIZES][OF_EACH];
 static int no_page_at_first(void) {
     struct filelock *lock;
     struct rlimit limit = {.rlim_cur = 0, .rlim_max = RLIM_INFINITY};
-    for (size_t i = 0; i < sizeof(kept) / sizeof(kept[0]); i++) {
-        kept[i] = malloc((i + 1) * 16); /* keeps malloc from giving back what it has */
-        free(malloc((i + 1) * 16));
+    for (size_t i = 0; i < SIZES * OF_EACH; i++) {
+        kept[i / OF_EACH][i % OF_EACH] = malloc((i / OF_EACH + 1) * 16);
+    }
+    for (size_t i = 0; i < SIZES * OF_EACH; i += 2) { /* the others keep it in the process */
+        free(kept[i / OF_EACH][i % OF_EACH]);
+        kept[i / OF_EACH][i % OF_EACH] = NULL;
     }
     if (setrlimit(RLIMIT_AS, &limit) < 0 || filelock_create(&lock, "x.lock", 0) < 0 ||
         filelock_acquire(lock, FILELOCK_ONCE) < 0) {
