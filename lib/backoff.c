@@ -18,7 +18,11 @@ int backoff_sleep(uint64_t *pause, uint64_t until, signal_set blocked) {
     struct timespec rest = clock_timespec(*pause < until - now ? *pause : until - now);
     /* Asleep with all signals held back: a sleep that a handler has interrupted
      * does not tell whether it was one with SA_RESTART (signal(7)). */
-    (void)sys_sleep(&rest);
+    if (signals_may_go_elsewhere()) {
+        signals_sleep(&rest, signals_interrupting(blocked));
+    } else {
+        (void)sys_sleep(&rest);
+    }
     /* One that comes behind the look and would have to end the wait stays where it
      * is, until the next look. */
     if (signals_interrupt(blocked)) {

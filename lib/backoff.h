@@ -14,7 +14,8 @@
 /*
  * Sleeps for *pause (0 at first, updated), at most until `until`, and then lets
  * signals in that `blocked`, the program's mask, does not hold back: their
- * handlers run up to BACKOFF_LONGEST late. All are blocked before and after.
+ * handlers run up to BACKOFF_LONGEST late; one without SA_RESTART ends the sleep where
+ * there are other threads, which might take it. All are blocked before and after.
  * Returns 0, -ETIMEDOUT when `until` has passed already, or -EINTR when a handler
  * without SA_RESTART is about to run, as soon as the caller puts the mask back.
  */

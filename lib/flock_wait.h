@@ -31,7 +31,8 @@ enum flock_wait_flags {
     /* The caller has left the queue in between. A signal whose handler runs just
      * before it is entered again would not end the wait: so those that would have
      * to are held back in there, and looked for every 10 ms. (For the first time
-     * it is as if the signal had come before the call, as with flock(2) itself.) */
+     * it is as if the signal had come before the call, as with flock(2) itself.) Not
+     * in a process with other threads, which would be given them. */
     FLOCK_WAIT_AGAIN = 2,
     /* The thread may be cancelled (pthread_cancel(3)) in the queue. The caller has
      * pushed a handler that calls flock_wait_abandon. */

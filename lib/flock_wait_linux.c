@@ -49,6 +49,12 @@ struct waiting {
     bool may_let_in;
 };
 
+/* Where there are other threads, what is held back in this one is given to them, and
+ * never ends the wait. Then it is better to lose one that comes in the last moment. */
+static signal_set to_be_held(signal_set blocked) {
+    return signals_may_go_elsewhere() ? 0 : signals_interrupting(blocked);
+}
+
 /* In the queue, with the program's signals let through, until the time is up.
  * *ret_let_in: they still are. */
 static int flock_until(struct waiting *waiting, bool *ret_let_in) {
@@ -80,7 +86,7 @@ static int flock_until(struct waiting *waiting, bool *ret_let_in) {
         if (!cancel_requested(waiting->wait) && clock_now() >= waiting->until) {
             return -ETIMEDOUT;
         }
-        waiting->held = signals_interrupting(blocked);
+        waiting->held = to_be_held(blocked);
     }
 }
 
@@ -177,7 +183,7 @@ static int wait_blocked(struct waiting *waiting, signal_set blocked, bool *ret_l
     }
     int r = -ENOTSUP;
     if (!(waiting->flags & FLOCK_WAIT_POLL) && !flock_wait_is_remote(fd)) {
-        waiting->held = waiting->flags & FLOCK_WAIT_AGAIN ? signals_interrupting(blocked) : 0;
+        waiting->held = waiting->flags & FLOCK_WAIT_AGAIN ? to_be_held(blocked) : 0;
         r = wait_with_timer(waiting, blocked, ret_let_in);
     }
     return r == -ENOTSUP ? wait_by_polling(fd, operation, waiting->until, blocked,

@@ -48,6 +48,15 @@ bool signals_interrupt(signal_set blocked);
 /* The signals outside `blocked` that would do so. Dear: a call for each. */
 signal_set signals_interrupting(signal_set blocked);
 
+/* Whether there is another thread, which is given what is sent to the process while this
+ * one blocks it. False where /proc does not tell. */
+bool signals_may_go_elsewhere(void);
+
+/* Sleeps (relative, of CLOCK_MONOTONIC), all being blocked. One of `wanted` ends that, is
+ * given to this thread rather than another, and is pending then. */
+struct timespec;
+void signals_sleep(const struct timespec *rest, signal_set wanted);
+
 /* Takes away pending signals of this number, which must be blocked. */
 void signals_drain(int number);
 

@@ -1,6 +1,7 @@
 #include "lib/signals.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <time.h>
 
@@ -60,6 +61,29 @@ void signals_let_in(signal_set blocked) {
                               signals_only(SIGFPE) | signals_only(SIGTRAP) | signals_only(SIGSYS);
     (void)signals_mask(blocked | (signals_interrupting(blocked) & ~faults));
     (void)signals_mask(SIGNALS_ALL);
+}
+
+bool signals_may_go_elsewhere(void) {
+    struct sys_stat threads;
+    /* A link for each, beside those that every directory has. */
+    return sys_stat(AT_FDCWD, "/proc/self/task", 0, &threads) == 0 && threads.nlink > 2 + 1;
+}
+
+/* Who waits for a signal that he blocks counts as one who wants it. No handler runs. */
+void signals_sleep(const struct timespec *rest, signal_set wanted) {
+    siginfo_t info;
+    long number = SYS_CALL(SYS_TIME64(SYS_rt_sigtimedwait, SYS_rt_sigtimedwait_time64), &wanted,
+                           &info, rest, sizeof(wanted), 0, 0);
+    if (number <= 0) {
+        if (number != -EAGAIN && number != -EINTR) {
+            (void)sys_sleep(rest); /* a sandbox refuses it */
+        }
+        return;
+    }
+    pid_t pid = sys_getpid(), thread = sys_gettid();
+    if (SYS_CALL(SYS_rt_tgsigqueueinfo, pid, thread, number, &info, 0, 0) < 0) {
+        (void)SYS_CALL(SYS_tgkill, pid, thread, number, 0, 0, 0);
+    }
 }
 
 void signals_drain(int number) {

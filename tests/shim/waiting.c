@@ -156,6 +156,63 @@ Test(waiting, a_signal_just_before_the_queue_is_entered_again) {
     (void)puppet_end(puppet);
 }
 
+static bool takes(pid_t pid, int number) {
+    char path[64];
+    unsigned long long blocked = 0;
+    snprintf(path, sizeof(path), "/proc/%d/task/%d/status", (int)pid, (int)pid);
+    const char *line = strstr(file_content(path), "SigBlk:");
+    cr_assert(line && sscanf(line, "SigBlk: %llx", &blocked) == 1);
+    return !(blocked >> (number - 1) & 1);
+}
+
+/* Sends the signal until the open has ended: one that comes while the thread looks who
+ * has the lock is taken by another, of which there are several: one that is in its
+ * handler blocks the next. */
+static void expect_that_signals_end_the_open(struct puppet *puppet) {
+    int looks = 0, signals = 0;
+    while (!takes(puppet->pid, SIGUSR2)) {
+        cr_assert_lt(looks++, 2000, "it holds the signal back");
+        usleep(1000);
+    }
+    do {
+        cr_assert_lt(signals++, 30, "so many signals have not ended the open");
+        cr_assert_eq(kill(puppet->pid, SIGUSR2), 0);
+        cr_assert_eq(puppet_result(puppet), -3);
+    } while (puppet_first(&puppet, 1, 20) < 0);
+    cr_expect_eq(puppet_result(puppet), -1);
+    cr_expect_eq(puppet->error, EINTR);
+}
+
+/* Ctrl-C of a Python program with threads: a signal that is sent to the process is for
+ * the thread that waits, as without us, and not for one that happens not to hold it back. */
+Test(waiting, signals_beside_other_threads) {
+    struct stranger stranger = stranger_locks("a.csv", LOCK_EX);
+    struct puppet *puppet = puppet_start("*.csv warn-after=50ms", "AUTOLOCK_LOG=log", NULL);
+    cr_assert_eq(puppet_call(puppet, "handle %d 0", SIGUSR2), 0);
+    cr_assert_eq(puppet_call(puppet, "idle_threads 4"), 0);
+    puppet_tell(puppet, "open a.csv 2");
+    wait_until_said("waiting");
+    wait_until_queued(puppet->pid);
+    expect_that_signals_end_the_open(puppet);
+    stranger_leaves(stranger);
+    (void)puppet_end(puppet);
+}
+
+/* The same where the lock is polled for. */
+Test(waiting, signals_beside_other_threads_while_it_polls) {
+    struct puppet *other = puppet_start("*.csv kind=soft", NULL);
+    cr_assert_eq(puppet_call(other, "open a.csv 2"), 3);
+    struct puppet *puppet =
+        puppet_start("*.csv kind=soft warn-after=50ms", "AUTOLOCK_LOG=log", NULL);
+    cr_assert_eq(puppet_call(puppet, "handle %d 0", SIGUSR2), 0);
+    cr_assert_eq(puppet_call(puppet, "idle_threads 4"), 0);
+    puppet_tell(puppet, "open a.csv 2");
+    wait_until_said("waiting");
+    expect_that_signals_end_the_open(puppet);
+    (void)puppet_end(other);
+    (void)puppet_end(puppet);
+}
+
 /* A signal that comes close to one of our own ticks, which end the same system
  * call, must not be taken for it. */
 Test(waiting, no_signal_is_mistaken_for_a_tick) {

@@ -200,8 +200,25 @@ static long do_upgrades(void) {
     return same;
 }
 
+/* idle_threads COUNT: threads that do nothing but take signals. */
+static void *idle(void *unused) {
+    for (;;) {
+        pause();
+    }
+    return unused;
+}
+static long do_idle_threads(void) {
+    pthread_t thread;
+    long failures = 0;
+    for (long i = 0; i < number(1); i++) {
+        failures += pthread_create(&thread, NULL, idle, NULL) != 0;
+    }
+    return failures;
+}
+
 const struct command thread_commands[] = {
     COMMAND(handle_all_realtime), COMMAND(raise_all_realtime), COMMAND(churn),
     COMMAND(fork_churn),          COMMAND(vfork_many),         COMMAND(vfork_replace),
-    COMMAND(vfork_dup2),          COMMAND(upgrades),           {NULL, NULL},
+    COMMAND(vfork_dup2),          COMMAND(upgrades),           COMMAND(idle_threads),
+    {NULL, NULL},
 };
