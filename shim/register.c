@@ -5,6 +5,7 @@
 
 #include "lib/sys_linux.h"
 #include "shim/text.h"
+#include "shim/unsignalled.h"
 
 #define PATH "/dev/shm/autolock-observe"
 #define FLAGS (O_RDWR | O_CLOEXEC | O_NOFOLLOW | O_NOCTTY | O_NONBLOCK)
@@ -26,10 +27,6 @@ void register_hash(const char *path, uint64_t ret[2]) {
 
 static ssize_t read_at(int fd, void *ret, size_t size, off_t at) {
     return (ssize_t)SYS_CALL(SYS_pread64, fd, ret, size, at, 0, 0);
-}
-
-static ssize_t write_at(int fd, const void *data, size_t size, off_t at) {
-    return (ssize_t)SYS_CALL(SYS_pwrite64, fd, data, size, at, 0, 0);
 }
 
 /* Never written to unless it is ours beyond doubt: anybody may put something in
@@ -54,7 +51,7 @@ static int make(void) {
     text_put_number(&link, (uint64_t)(unsigned)fd, 10);
     int r = (int)SYS_CALL(SYS_fchmod, fd, 0666, 0, 0, 0, 0); /* whatever the umask */
     if (r == 0) {
-        r = write_at(fd, heading, SIZE, 0) == SIZE ? 0 : -EIO;
+        r = unsignalled_write_at(fd, heading, SIZE, 0) == SIZE ? 0 : -EIO;
     }
     if (r == 0) {
         r = (int)SYS_CALL(SYS_linkat, AT_FDCWD, link.start, AT_FDCWD, PATH, AT_SYMLINK_FOLLOW, 0);
@@ -94,7 +91,7 @@ int register_take(const struct register_place *place) {
         at = i * SIZE;
         r = lock(fd, F_OFD_SETLK, at, &range);
     }
-    if (r == 0 && write_at(fd, place, sizeof(*place), at) != SIZE) {
+    if (r == 0 && unsignalled_write_at(fd, place, sizeof(*place), at) != SIZE) {
         r = -EIO;
     }
     if (r == 0) {

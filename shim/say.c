@@ -1,17 +1,16 @@
 #include "shim/say.h"
 
 #include <errno.h>
-#include <signal.h>
 #include <string.h>
 #include <sys/prctl.h>
 
 #include "config/log.h"
-#include "lib/signals.h"
 #include "lib/sys_linux.h"
 #include "shim/scratch.h"
 #include "shim/start.h"
 #include "shim/syslog.h"
 #include "shim/table.h"
+#include "shim/unsignalled.h"
 
 static struct log_settings settings; /* a copy: programs write over their environment */
 
@@ -45,17 +44,6 @@ void say_number_duplicated(int fd) {
     }
 }
 
-/* write(2) without SIGPIPE: blocked meanwhile, and taken away if it is ours. */
-static void write_quietly(int fd, const char *line, size_t length) {
-    signal_set pipe = signals_only(SIGPIPE), pending = 0;
-    signal_set before = signals_mask(SIGNALS_ALL);
-    (void)SYS_CALL(SYS_rt_sigpending, &pending, sizeof(pending), 0, 0, 0, 0);
-    if (sys_write(fd, line, length) == -EPIPE && !(pending & pipe)) {
-        signals_drain(SIGPIPE);
-    }
-    (void)signals_mask(before);
-}
-
 static bool write_file(const char *line, size_t length) {
     int fd = sys_openat(
         AT_FDCWD, settings.path,
@@ -63,9 +51,9 @@ static bool write_file(const char *line, size_t length) {
     if (fd < 0) {
         return false;
     }
-    write_quietly(fd, line, length);
+    bool written = unsignalled_write(fd, line, length) == (ssize_t)length;
     (void)sys_close(fd);
-    return true;
+    return written;
 }
 
 /* A file that a rule locks, though this process may have no hold of it: another
@@ -89,7 +77,7 @@ static bool stderr_matches(void) {
 static void write_stderr(const char *line, size_t length) {
     table_word word = table_get(2);
     if (table_kind(word) == TABLE_NONE && table_mode(word) != MODE_OPENED && !stderr_matches()) {
-        write_quietly(2, line, length);
+        (void)unsignalled_write(2, line, length);
     }
 }
 

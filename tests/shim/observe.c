@@ -55,6 +55,11 @@ Test(observe, nothing_is_locked_and_no_sidecar_made) {
     cr_expect_eq(lock_state("a.csv"), NO_SIDECAR);
 }
 
+/* The file in which it says what it has open may not be written, then. */
+Test(observe, a_program_that_may_write_no_files) {
+    cr_expect_eq(run_shell("*.csv", "ulimit -f 0; AUTOLOCK=observe cat a.csv >/dev/null 2>&1"), 0);
+}
+
 Test(observe, a_soft_lock_is_told_as_one) {
     struct puppet *puppet =
         puppet_start("*.csv kind=soft", "AUTOLOCK=observe", "AUTOLOCK_LOG=log", NULL);

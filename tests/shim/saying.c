@@ -156,6 +156,18 @@ Test(saying, word_by_word) {
 
 /* C6: whoever reads what is written gets whole lines, a write each. A socket that
  * keeps them apart shows it. */
+/* A long log of other programs: its length is no reason to be killed (SIGXFSZ). */
+Test(saying, a_log_that_may_not_grow) {
+    struct stranger stranger = stranger_locks("a.csv", LOCK_EX);
+    cr_expect_eq(run_shell("*.csv timeout=0 on-timeout=open",
+                           "head -c 100000 /dev/zero >log\n"
+                           "ulimit -f 4\n"
+                           "AUTOLOCK_LOG=log cat a.csv 2>told\n"),
+                 0);
+    stranger_leaves(stranger);
+    cr_expect(strstr(file_content("told"), "cannot lock"), "%s", file_content("told"));
+}
+
 Test(saying, each_line_is_one_write) {
     struct stranger stranger = stranger_locks("a.csv", LOCK_EX);
     cr_expect_eq(
