@@ -47,6 +47,16 @@ static uint64_t state_of(pid_t pid, const struct procfs_rest *rest) {
     return procfs_mix(procfs_mix((uint64_t)pid, stat.start), rest->state);
 }
 
+/* vfork(2) suspends who has called it in a sleep of the kind that waits for disks, until
+ * the child executes another program or ends: only its child, which has the memory in
+ * common with it, can be in the middle of an open then. */
+static void see_vfork(struct procfs_rest *parent) {
+    if (!parent->awake && parent->for_disk == 1 && table_is_foreign()) {
+        parent->asleep = true;
+        parent->for_disk = 0;
+    }
+}
+
 static struct holders look_at_ancestors(const struct nested *nested) {
     struct holders holders = {.rest = {.asleep = true, .timed = true}};
     pid_t pid = procfs_parent(0); /* not getppid: this /proc may number otherwise */
@@ -58,10 +68,13 @@ static struct holders look_at_ancestors(const struct nested *nested) {
         }
         holders.exclusive |= how == LOCK_IS_EXCLUSIVE;
         struct procfs_rest one = procfs_rest(pid), *all = &holders.rest;
+        if (i == 0) {
+            see_vfork(&one);
+        }
         holders.any = true;
         holders.several_children |= procfs_children(pid, NULL, 0) != 1;
         all->asleep &= one.asleep;
-        all->for_disk |= one.for_disk;
+        all->for_disk += one.for_disk;
         all->timed &= one.timed;
         all->threads += one.threads;
         all->state = procfs_mix(all->state, state_of(pid, &one));

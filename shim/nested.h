@@ -9,7 +9,7 @@
  *
  *   - asleep, all threads, without a context switch since the last look, for
  *     15 ms where it has one child and 1 s where it has several (any of which it
- *     may be waiting for);
+ *     may be waiting for); that vfork(2) suspends one of them counts as asleep;
  *   - or to do next to nothing for longer than that, 1 s or 5 s: one that wakes
  *     now and then to see whether its child has ended (a wait with a timeout, in
  *     many languages; a shell's loop with sleep and kill -0) may never be quiet for

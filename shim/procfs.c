@@ -204,8 +204,8 @@ static bool status_line(const char *line, void *data) {
     }
     if (strncmp(line, "State:", 6) == 0) {
         value += strspn(value, ":\t ");
-        rest->asleep &= *value == 'S';
-        rest->for_disk |= *value == 'D';
+        rest->awake |= *value != 'S' && *value != 'D';
+        rest->for_disk += *value == 'D';
     } else if (strstr(line, "voluntary_ctxt_switches:")) {
         thread->switches += strtoul(value + 1, NULL, 10);
     }
@@ -250,9 +250,9 @@ static bool look_at_thread(int directory, unsigned number, void *data) {
 struct procfs_rest procfs_rest(pid_t pid) {
     TEXT(path, 40);
     proclines_path(&path, pid, "/task");
-    struct procfs_rest rest = {.asleep = true, .timed = true};
+    struct procfs_rest rest = {.timed = true};
     (void)proclines_each_number(AT_FDCWD, path.start, look_at_thread, &rest);
-    rest.asleep &= rest.threads > 0;
+    rest.asleep = rest.threads > 0 && !rest.awake && rest.for_disk == 0;
     return rest;
 }
 

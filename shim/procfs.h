@@ -44,7 +44,8 @@ struct procfs_threads procfs_threads(pid_t pid);
 /* How much a process does, over all its threads: sums since they began. */
 struct procfs_rest {
     bool asleep;              /* all of them, and not for a disk */
-    bool for_disk;            /* one of them is */
+    bool awake;               /* one of them is neither asleep nor waiting for a disk */
+    unsigned for_disk;        /* how many of them are; vfork(2) looks the same */
     bool timed;               /* whether the times are known */
     uint64_t threads;         /* a sum that tells these threads from others */
     uint64_t state;           /* changes whenever one of them has run meanwhile */

@@ -151,6 +151,14 @@ Scenario(forks, a_vforked_child_and_its_parent_s_holds) {
     GONE;
 }
 
+/* W2: vfork suspends the parent, whose hold the child has closed its part of. */
+Scenario(forks, a_vforked_child_that_closes_and_opens_again) {
+    CALL(0, "vfork_replace 3 a.csv");
+    HELD;
+    CALL(0, "close 3");
+    GONE;
+}
+
 static void restart(const char *patterns) {
     cr_assert_eq(puppet_end(puppet), 0);
     start(patterns);
