@@ -3,10 +3,12 @@
  * without coming by dup2. What they were is closed then.
  */
 #include <errno.h>
+#include <unistd.h>
 
 #include "shim/real.h"
 #include "shim/reference.h"
 #include "shim/say.h"
+#include "shim/soft_exit.h"
 #include "shim/wrap.h"
 
 static void stdio_is_replaced(void) {
@@ -16,7 +18,22 @@ static void stdio_is_replaced(void) {
     }
 }
 
+/* The process that has called daemon ends inside libc, which nobody sees; its soft
+ * holds have to end before. So it ends here, and its child goes on to be one that ends
+ * there. False where there can be no child. */
+static bool end_of_soft_holds(void) {
+    pid_t pid = soft_exit_has_holds() ? fork() : 0;
+    if (pid > 0) {
+        soft_exit_at_once();
+        real._exit(0);
+    }
+    return pid == 0;
+}
+
 int wrap_daemon(int nochdir, int noclose) {
+    if (!end_of_soft_holds()) {
+        return -1;
+    }
     int result = REAL(daemon)(nochdir, noclose);
     if (result == 0 && !noclose) {
         stdio_is_replaced();

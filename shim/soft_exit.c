@@ -5,7 +5,7 @@
  *   - exit(3), and the end of main: as late as libc lets us, behind all of the
  *     program's and the libraries' own handlers and destructors, which may still
  *     write; but before stdio flushes, so that streams on the files are flushed here.
- *   - _exit(2), _Exit(3), quick_exit(3): nothing is flushed, as ever.
+ *   - _exit(2), _Exit(3), quick_exit(3), daemon(3): nothing is flushed, as ever.
  *   - What remains (a signal, abort, syscall(SYS_exit)) leaves a stale marker; so does
  *     a stream that another thread has in hand.
  *
@@ -42,16 +42,27 @@ static void write_all_back(struct sidecar_id id) {
     }
 }
 
+static bool is_own_anchor(int fd) {
+    return table_other(table_get(fd)) == TABLE_ANCHOR && hidden_is_own_soft(fd);
+}
+
+bool soft_exit_has_holds(void) {
+    int fd = soft_is_used() ? table_previous(TABLE_HIDDEN, TABLE_NOBODY) : -1;
+    while (fd >= 0 && !is_own_anchor(fd)) {
+        fd = table_previous(TABLE_HIDDEN, fd);
+    }
+    return fd >= 0;
+}
+
 static void end_all(bool flushes) {
     if (!soft_is_used()) {
         return;
     }
     for (int fd = table_previous(TABLE_HIDDEN, TABLE_NOBODY); fd >= 0;
          fd = table_previous(TABLE_HIDDEN, fd)) {
-        table_word word = table_get(fd);
         struct sidecar_id id;
-        if (table_other(word) != TABLE_ANCHOR || !hidden_is_own_soft(fd) ||
-            !table_id(fd, word, &id) || (flushes && !flushing_flush(id))) {
+        if (!is_own_anchor(fd) || !table_id(fd, table_get(fd), &id) ||
+            (flushes && !flushing_flush(id))) {
             continue;
         }
         write_all_back(id);
@@ -82,21 +93,21 @@ __attribute__((destructor)) static void at_exit(void) {
 }
 #endif
 
-static void at_quick_end(void) {
+void soft_exit_at_once(void) {
     end_all(false);
 }
 
 void soft_exit_start(void) {
     register_at_exit();
-    (void)at_quick_exit(at_quick_end);
+    (void)at_quick_exit(soft_exit_at_once);
 }
 
 void wrap__exit(int status) {
-    end_all(false);
+    soft_exit_at_once();
     real._exit(status);
 }
 
 void wrap__Exit(int status) {
-    end_all(false);
+    soft_exit_at_once();
     real._Exit(status);
 }

@@ -3,11 +3,13 @@
 #include <criterion/criterion.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -33,6 +35,20 @@ Scenario(soft_exit, every_way_to_end_removes_it) {
     soft_start("*.csv kind=soft hold=process");
     CALL(0, "close 3");
     HELD;
+}
+
+/* The process goes on as its own child; libc ends it without _exit's being called. */
+Scenario(soft_exit, daemon_ends_the_process_that_has_it) {
+    struct pollfd process = {.fd = (int)syscall(SYS_pidfd_open, puppet->pid, 0), .events = POLLIN};
+    cr_assert_geq(process.fd, 0);
+    CALL(0, "daemon 1 1");
+    cr_assert_eq(poll(&process, 1, 30000), 1);
+    close(process.fd);
+    cr_expect_not(is_there("a.csv.lock"));
+    CALL(4, "open a.csv 2");
+    HELD;
+    CALL(0, "close 4");
+    GONE;
 }
 
 Scenario(soft_exit, what_ends_it_by_force_leaves_it_stale) {

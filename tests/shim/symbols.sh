@@ -34,8 +34,9 @@ own=$(comm -12 <(printf '%s\n' "$named") <(printf '%s\n' "$undefined"))
 # What pthread_cleanup_push needs: __pthread_*, __sigsetjmp.
 # What the end of a process with soft locks needs (soft_exit.c, flushing.c): __cxa_*,
 # fflush and kin, std(out|err).
+# fork: daemon, where there are soft locks (session.c).
 # bcmp: what clang makes of a memcmp whose sign nobody asks for.
-allowed='^(_GLOBAL_OFFSET_TABLE_|__asan.*|__ubsan.*|__errno_location|__libc_single_threaded|__environ|environ|__libc_current_sigrt(min|max)|__register_atfork|__pthread_(un)?register_cancel|__pthread_unwind_next|__sigsetjmp|pthread_(atfork|setcancelstate|setcanceltype|testcancel)|__dso_handle|__cxa_atexit|(__cxa_)?at_quick_exit|__fpending|fflush|ftrylockfile|funlockfile|std(out|err)|bcmp|dl_iterate_phdr|dlsym|fileno|getauxval|mem(chr|cmp|cpy|move|rchr|set)|sigaltstack|sigfillset|str(chr|cmp|len|ncmp|nlen|rchr|spn|cspn|str)|__isoc23_strtou?l|strtou?l|__stack_chk_fail)$'
+allowed='^(_GLOBAL_OFFSET_TABLE_|__asan.*|__ubsan.*|__errno_location|__libc_single_threaded|__environ|environ|__libc_current_sigrt(min|max)|__register_atfork|__pthread_(un)?register_cancel|__pthread_unwind_next|__sigsetjmp|pthread_(atfork|setcancelstate|setcanceltype|testcancel)|__dso_handle|__cxa_atexit|(__cxa_)?at_quick_exit|__fpending|fflush|ftrylockfile|funlockfile|std(out|err)|bcmp|dl_iterate_phdr|dlsym|fileno|fork|getauxval|mem(chr|cmp|cpy|move|rchr|set)|sigaltstack|sigfillset|str(chr|cmp|len|ncmp|nlen|rchr|spn|cspn|str)|__isoc23_strtou?l|strtou?l|__stack_chk_fail)$'
 defined=$(nm --defined-only "$@" | awk '{print $3}' | sort -u)
 foreign=$(comm -23 <(printf '%s\n' "$undefined") <(printf '%s\n' "$defined") | grep -v -E "$allowed")
 [ -z "$foreign" ] || fail "needs more of libc than it may: $foreign"
