@@ -332,7 +332,7 @@ static int one_round(struct attempt *attempt) {
 static int take_flock(struct target *target, bool exclusive, int *ret_twin) {
     struct attempt attempt = {.target = target,
                               .exclusive = exclusive,
-                              .until = clock_after(target->rule->options->timeout),
+                              .until = target_until(target),
                               .twin = -1};
     int r;
     unsigned times = 0;

@@ -90,7 +90,8 @@ static int find(struct naming_name *name) {
     return r;
 }
 
-static int take(struct naming_name *name) {
+/* *waited: by this call, for other files. */
+static int take(struct naming_name *name, uint64_t *waited) {
     struct target *target = name->target;
     int r = target_prepare(target);
     if (r < 0) {
@@ -99,7 +100,9 @@ static int take(struct naming_name *name) {
         release(name, false);
         return r;
     }
+    target->waited_before = *waited;
     r = hold_take(target, true, &name->twin);
+    *waited += target->wait_time;
     /* With hold=process what goes is not kept: there is nothing left to hold. */
     if (r == 0 && target->rule->options->hold == HOLD_PROCESS && name->role != NAMING_GOES) {
         r = hold_keep(target, name->twin, &name->kept);
@@ -113,7 +116,7 @@ static bool leads_elsewhere(const struct naming_name *name) {
 }
 
 /* 0; 1 for "again", or an error. */
-static int begin_once(struct naming_name *names, int count) {
+static int begin_once(struct naming_name *names, int count, uint64_t *waited) {
     struct naming_name *order[2];
     int found = 0;
     for (int i = 0; i < count; i++) {
@@ -131,7 +134,7 @@ static int begin_once(struct naming_name *names, int count) {
         order[0] = first;
     }
     for (int i = 0; i < found; i++) {
-        int r = take(order[i]);
+        int r = take(order[i], waited);
         if (r < 0) {
             return r;
         }
@@ -150,9 +153,10 @@ int naming_begin(struct naming_name *names, int count) {
         names[i].twin = names[i].kept = -1;
     }
     doing_begin(&names->doing, false);
+    uint64_t waited = 0;
     int r = 1;
     for (int i = 0; r == 1 && i < ATTEMPTS; i++) {
-        r = begin_once(names, count);
+        r = begin_once(names, count, &waited);
         if (r != 0) {
             release_all(names, count, false);
         }

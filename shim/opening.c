@@ -108,7 +108,9 @@ static enum opening_way begin_once(struct opening *opening, bool *ret_again) {
         target_done(target);
         return r < 0 ? fail(opening, r) : OPENING_PLAIN;
     }
+    target->waited_before = opening->waited;
     r = hold_take(target, exclusive, &opening->twin);
+    opening->waited += target->wait_time;
     if (r < 0) {
         target_done(target);
         return fail(opening, r);
@@ -135,6 +137,7 @@ static enum opening_way begin_once(struct opening *opening, bool *ret_again) {
 enum opening_way opening_begin(struct opening *opening) {
     opening->target = NULL;
     opening->twin = opening->kept = -1;
+    opening->waited = 0;
     if (!opening->path || is_never_locked(opening->flags) || !*last_component(opening->path)) {
         return OPENING_PLAIN;
     }

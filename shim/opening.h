@@ -34,6 +34,7 @@ struct opening {
     int twin;
     int kept; /* what hold=process keeps once the file is open; -1 */
     int error;
+    uint64_t waited; /* for what the path led to before */
     int cancel_state;
     struct doing doing;
 };

@@ -206,8 +206,7 @@ static int wait_blocked(struct soft_wait *wait, signal_set blocked) {
 }
 
 int soft_take(struct target *target, int *ret_twin) {
-    struct soft_wait wait = {
-        .target = target, .twin = -1, .until = clock_after(target->rule->options->timeout)};
+    struct soft_wait wait = {.target = target, .twin = -1, .until = target_until(target)};
     int r = soft_try(target, &wait.twin);
     if (r == -EEXIST || r == -EAGAIN) {
         uint64_t start = clock_now();

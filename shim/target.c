@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "config/pattern.h"
+#include "lib/clock.h"
 #include "shim/hidden.h"
 #include "shim/say.h"
 #include "shim/scratch.h"
@@ -114,7 +115,7 @@ int target_find(struct target *target, int dirfd, const char *path, bool follow)
     target->rule = NULL;
     target->changes_name = target->only_existing = false;
     target->no_sidecar = target->waited = false;
-    target->wait_time = 0;
+    target->wait_time = target->waited_before = 0;
     target->why[0] = '\0';
     int r = canonical_resolve(dirfd, path, follow, &target->where);
     if (r < 0) {
@@ -148,6 +149,14 @@ int target_prepare(struct target *target) {
     canonical_done(&target->where);
     target->where.directory = hidden;
     return hidden < 0 ? hidden : 0;
+}
+
+uint64_t target_until(const struct target *target) {
+    uint64_t timeout = target->rule->options->timeout, spent = target->waited_before;
+    if (timeout == RULE_FOREVER) {
+        return CLOCK_FOREVER;
+    }
+    return clock_after(timeout > spent ? timeout - spent : 0);
 }
 
 static bool is_same_directory(int a, int b) {

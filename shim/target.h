@@ -29,6 +29,7 @@ struct target {
     bool no_sidecar;                 /* there was none, and it could not be made */
     bool waited;                     /* somebody else had it: the path has to be looked at again */
     uint64_t wait_time;              /* microseconds, of all waits together */
+    uint64_t waited_before;          /* by the same call, for what it meant before */
     char why[640];                   /* what a failed wait found out; "" for nothing */
     bool exists;
     struct sys_stat data; /* if it exists; else only data.mode, as asked for */
@@ -52,6 +53,10 @@ int target_look(struct target *target);
 /* Moves the directory's descriptor out of the way of the program's numbers,
  * and makes the sidecar's name. Returns 0 or an errno value. */
 int target_prepare(struct target *target);
+
+/* The end of the rule's timeout (CLOCK_MONOTONIC, microseconds), from which
+ * waited_before is taken off: a call waits no longer for two files than for one. */
+uint64_t target_until(const struct target *target);
 
 /* H1: after a wait the path may lead elsewhere. */
 bool target_leads_elsewhere(const struct target *target, int dirfd, const char *path, bool follow);

@@ -46,6 +46,35 @@ Test(waiting, a_timeout_may_go_on_and_says_so) {
     (void)puppet_end(puppet);
 }
 
+/* Half of the time has gone by when the first of two files is free; for the second there
+ * is not so much left that there would be something to say. */
+static void expect_one_timeout_for_both(const char *command, const char *free_now) {
+    struct stranger first = stranger_locks("a.csv", LOCK_EX);
+    struct stranger second = stranger_locks("b.csv", LOCK_EX);
+    struct puppet *puppet =
+        puppet_start("*.csv timeout=4s warn-after=2s", "AUTOLOCK_LOG=log", NULL);
+    puppet_tell(puppet, "%s", command);
+    wait_until_said("a.csv: locked");
+    cr_assert_eq(run_shell(NULL, free_now), 0);
+    stranger_leaves(first);
+    cr_expect_eq(puppet_result(puppet), -1);
+    cr_expect_eq(puppet->error, EBUSY);
+    cr_expect(!strstr(file_content("log"), "b.csv: locked"), "%s", file_content("log"));
+    stranger_leaves(second);
+    (void)puppet_end(puppet);
+}
+
+Test(waiting, one_timeout_for_both_names_of_a_rename) {
+    put_file("b.csv", "1\n");
+    expect_one_timeout_for_both("rename a.csv b.csv", "true");
+}
+
+Test(waiting, one_timeout_where_a_link_leads_elsewhere_meanwhile) {
+    put_file("b.csv", "1\n");
+    cr_assert_eq(symlink("a.csv", "link"), 0);
+    expect_one_timeout_for_both("open link 2", "ln -s b.csv new && mv -T new link");
+}
+
 Test(waiting, timeout_zero_does_not_wait) {
     struct stranger stranger = stranger_locks("a.csv", LOCK_EX);
     struct puppet *puppet = puppet_start("*.csv timeout=0", "AUTOLOCK_LOG=log", NULL);
