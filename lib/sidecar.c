@@ -1,7 +1,9 @@
 #include "lib/sidecar.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stddef.h>
+#include <sys/stat.h>
 
 #include "lib/above_stdio.h"
 #include "lib/nameless.h"
@@ -54,6 +56,9 @@ static int dress(int fd, enum sidecar_making making, const struct sys_stat *data
     }
     unsigned mode = data->mode;
     if (making == SIDECAR_LIKE_FUTURE) {
+        const long times[] = {(long)data->atime.seconds, (long)data->atime.nanoseconds, 0,
+                              UTIME_OMIT};
+        (void)SYS_CALL(SYS_utimensat, fd, NULL, times, 0, 0, 0);
         mode &= ~umask_now;
     } else if (now.uid != data->uid || now.gid != data->gid) {
         if (SYS_CALL(SYS_fchown, fd, data->uid, data->gid, 0, 0, 0) < 0) {

@@ -33,7 +33,8 @@ enum sidecar_making {
     SIDECAR_PLAIN,      /* mode 0666 less the umask, as any file */
     SIDECAR_LIKE_DATA,  /* for those who may read or write *data, and its owner */
     SIDECAR_LIKE_FUTURE /* for those who could read or write a file that was
-                           made now with data->mode (the umask still to come) */
+                           made now with data->mode (the umask still to come);
+                           last accessed at data->atime */
 };
 
 /*

@@ -10,6 +10,7 @@
 #include "shim/failure.h"
 #include "shim/fork.h"
 #include "shim/gate.h"
+#include "shim/handed.h"
 #include "shim/handover.h"
 #include "shim/hidden.h"
 #include "shim/observe.h"
@@ -290,6 +291,9 @@ static int open_sidecar(struct attempt *attempt, int *ret_fd) {
         return r;
     }
     enum sidecar_making making = target->exists ? SIDECAR_LIKE_DATA : SIDECAR_LIKE_FUTURE;
+    if (!target->exists) {
+        target->data.atime = handed_mark();
+    }
     r = sidecar_open(directory, target->sidecar, making, &target->data, ret_fd, &attempt->id);
     target->no_sidecar = r < 0;
     return r;

@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <stdarg.h>
 
+#include "shim/handed.h"
 #include "shim/open.h"
 #include "shim/real.h"
 #include "shim/start.h"
@@ -24,10 +25,7 @@ static int call_plain(const struct opening *opening, real_call *call) {
     return fd;
 }
 
-int open_any(struct opening opening, real_call *call) {
-    if (!shim_is_active()) {
-        return call(&opening);
-    }
+static int open_once(struct opening opening, real_call *call) {
     int fd = opening_try(&opening);
     if (fd != OPENING_LOOK) {
         return finish(fd);
@@ -41,6 +39,20 @@ int open_any(struct opening opening, real_call *call) {
     default:
         return call_plain(&opening, call);
     }
+}
+
+int open_any(struct opening opening, real_call *call) {
+    if (!shim_is_active()) {
+        return call(&opening);
+    }
+    int saved = errno;
+    int fd = open_once(opening, call);
+    if (fd < 0 && errno == EEXIST && handed_over(opening.dirfd, opening.path, opening.flags)) {
+        errno = saved;
+        opening.flags &= ~(O_CREAT | O_EXCL);
+        fd = open_once(opening, call);
+    }
+    return fd;
 }
 
 /* The mode is there only if the call makes a file (open(2)). */

@@ -15,13 +15,15 @@ all='* timeout=20s'
 keep='*.csv* hold=process timeout=20s'
 
 for rules in "$csv" "$all" "$keep"; do
+    # The others do not replace what they have read.
+    advised=$([ "$rules" = "$keep" ] && echo no)
     alone "$rules" "cp ($rules)" cp 'cp a.csv b.csv && cp -p a.csv sub/ && cp --remove-destination b.csv sub/a.csv && cat b.csv'
+    # A tree with lock files in it; what is kept locked to the end stays theirs.
+    [ "$advised" = no ] || alone "$rules" "cp -r ($rules)" cp 'mkdir t; ln -s . l; cp a.csv b.csv plain.txt t; cp -r t u; cp -a u/. sub; cp -r u l/v; cp -r t u; cat u/a.csv'
     alone "$rules" "mv ($rules)" mv 'mv a.csv b.csv; mv b.csv sub/c.csv; mv -n sub/c.csv n.csv; mv missing.csv x.csv; ls -1 --ignore="*.lock"'
     alone "$rules" "tee ($rules)" tee 'sort a.csv | tee b.csv sub/new.csv; echo more | tee -a b.csv'
     alone "$rules" "sort -o ($rules)" sort 'sort -o a.csv a.csv; sort -m -o b.csv a.csv b.csv; cat a.csv b.csv'
     alone "$rules" "shuf -o ($rules)" shuf 'shuf --random-source=long.csv -o a.csv a.csv; cat a.csv'
-    # The others do not replace what they have read.
-    advised=$([ "$rules" = "$keep" ] && echo no)
     [ "$advised" = no ] || alone "$rules" "split ($rules)" split 'split -l 500 --additional-suffix=.csv long.csv part-; cat part-*.csv | md5sum'
     [ "$advised" = no ] || alone "$rules" "dd ($rules)" dd 'printf XY | dd of=a.csv bs=1 seek=2 conv=notrunc status=none; dd if=a.csv of=sub/d.csv status=none; cat sub/d.csv'
     [ "$advised" = no ] || alone "$rules" "truncate ($rules)" truncate 'truncate -s 3 a.csv; truncate -s +2 b.csv; truncate -s 5 sub/new.csv; truncate -r a.csv n.csv'

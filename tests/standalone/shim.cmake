@@ -37,7 +37,7 @@ set(except_soft_process redirections_of_shells vfork_open_exec children_of_popen
 set(except_soft_exit what_streams_had_is_in_the_file_before_the_next_one
                      a_thread_that_has_the_stream_in_hand)
 
-foreach(name IN ITEMS opens ways spawn references transparency identity forks exec closing mode soft
+foreach(name IN ITEMS opens handed ways spawn references transparency identity forks exec closing mode soft
         soft_waiting soft_process soft_exit)
     add_executable(test_${name} ${source}/tests/shim/${name}.c)
     target_compile_options(test_${name} PRIVATE ${kernel_headers})
