@@ -42,7 +42,7 @@ static int spawn_any(pid_t *pid, const char *file, const posix_spawn_file_action
     if (record) {
         int r = spawn_plan_make(record, &plan);
         if (r != 0) {
-            errno = saved;
+            errno = r;
             return r;
         }
     }
@@ -50,8 +50,10 @@ static int spawn_any(pid_t *pid, const char *file, const posix_spawn_file_action
         actions = &plan.actions;
     }
     int result = call(pid, file, actions, attributes, arguments, environment);
+    int after = errno;
     spawn_plan_done(&plan);
-    errno = saved;
+    /* Of what fails libc leaves the error there as well, and programs read it. */
+    errno = result == 0 ? saved : after;
     return result;
 }
 

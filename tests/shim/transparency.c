@@ -87,6 +87,10 @@ static const char *const calls[] = {
     "close -1",
     "close_range 61 62 0",
     "close_range 9 8 0",
+    "spawn_missing", /* ENOENT, in errno too, which libc leaves there */
+    "spawn open:1:missing.txt:0",
+    "spawn open:1:deep:2", /* EISDIR */
+    "spawn dup2:4242:1",
     "read 3",
     "write 3 text",
     "numbers",
