@@ -14,6 +14,7 @@ static const char sidecars[] = "*.lock"; /* lock files: ours, poetry's, cargo's 
 static const char *const patterns[] = {
     sidecars,
     ".git/",            /* git makes index.lock, HEAD.lock, ... itself */
+    "?*.git/",          /* the same: bare repositories, as they are mostly called */
     ".hg/",             /* Mercurial: wlock, lock */
     "*.gitconfig",      /* git config makes .gitconfig.lock */
     ".gnupg/",          /* GnuPG: pubring.kbx.lock */

@@ -64,6 +64,9 @@ done
 git_job='git init -q repo; cd repo; cp ../a.csv ../plain.txt .; git add a.csv plain.txt; git commit -qm one; echo 4,d >>a.csv; git diff --stat; git commit -qam two; git checkout -q -b side HEAD~; cat a.csv; echo 5 >>plain.txt; git commit -qam three; git merge -q -m four - ; git log --oneline --format=%H%s; git mv a.csv b.csv; git rm -q plain.txt; git commit -qm five; git stash list; git fsck; git gc -q; git status --short | grep -v "\.lock$"'
 alone "$csv" 'git (*.csv)' git "$git_job"
 alone "$all" 'git (*)' git "$git_job"
+bare_job='git init -q --bare r.git; git init -q w; cd w; cp ../a.csv .; git add a.csv; git commit -qm one; git push -q ../r.git HEAD:refs/heads/main; echo 4,d >>a.csv; git commit -qam two; git push -q ../r.git HEAD:refs/heads/main; cd ../r.git; git symbolic-ref HEAD refs/heads/main; git config a.b 1; git config a.b 2; git gc -q; git fsck; git log --format=%H%s; cd ..; git clone -q r.git c; cat c/a.csv; rm -rf r.git w/.git c/.git'
+alone "$csv" 'git, a bare repository (*.csv)' git "$bare_job"
+alone "$all" 'git, a bare repository (*)' git "$bare_job"
 
 for mode in delete wal; do
     for rules in '*.db timeout=20s' "$all" '*.db* hold=process timeout=20s'; do
