@@ -119,7 +119,7 @@ void filelock_set_timeout(struct filelock *lock, uint64_t timeout);
  *   -EMFILE, -ENFILE  no descriptor left: the lock may be free, held or stale
  *   -ENOLCK     the kernel or the server has no lock left
  *   -ENOSPC, -EDQUOT, -EFBIG  no room to make the file, or for a soft lock's text; none
- *               is left behind
+ *               is left behind (and no SIGXFSZ comes)
  *   -EPERM      a stale soft lock may not be removed: it is another user's, in a
  *               sticky directory; or the directory is immutable (chattr(1))
  *   -ENAMETOOLONG  a name or the path is too long

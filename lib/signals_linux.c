@@ -7,18 +7,6 @@
 
 #include "lib/sys_linux.h"
 
-signal_set signals_mask(signal_set blocked) {
-    signal_set before = 0;
-    (void)SYS_CALL(SYS_rt_sigprocmask, SIG_SETMASK, &blocked, &before, sizeof(blocked), 0, 0);
-    return before;
-}
-
-signal_set signals_blocked(void) {
-    signal_set now = 0;
-    (void)SYS_CALL(SYS_rt_sigprocmask, SIG_BLOCK, NULL, &now, sizeof(now), 0, 0);
-    return now;
-}
-
 static bool interrupts(int number) {
     struct sigaction action = {.sa_flags = 0};
     int saved = errno;
@@ -27,12 +15,6 @@ static bool interrupts(int number) {
     bool handled = action.sa_flags & SA_SIGINFO ||
                    (action.sa_handler != SIG_DFL && action.sa_handler != SIG_IGN);
     return known && handled && !(action.sa_flags & SA_RESTART);
-}
-
-signal_set signals_pending(signal_set blocked) {
-    signal_set pending = 0;
-    (void)SYS_CALL(SYS_rt_sigpending, &pending, sizeof(pending), 0, 0, 0, 0);
-    return pending & ~blocked;
 }
 
 bool signals_interrupt(signal_set blocked) {
@@ -83,12 +65,5 @@ void signals_sleep(const struct timespec *rest, signal_set wanted) {
     pid_t pid = sys_getpid(), thread = sys_gettid();
     if (SYS_CALL(SYS_rt_tgsigqueueinfo, pid, thread, number, &info, 0, 0) < 0) {
         (void)SYS_CALL(SYS_tgkill, pid, thread, number, 0, 0, 0);
-    }
-}
-
-void signals_drain(int number) {
-    signal_set one = signals_only(number);
-    struct timespec now = {0};
-    while (SYS_CALL(SYS_rt_sigtimedwait, &one, NULL, &now, sizeof(one), 0, 0) > 0) {
     }
 }

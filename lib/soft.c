@@ -8,6 +8,7 @@
 #include "lib/process_stat.h"
 #include "lib/put.h"
 #include "lib/sys_linux.h"
+#include "lib/unsignalled.h"
 
 static int same_file(int dirfd, const char *path, int fd) {
     struct sys_stat a, b;
@@ -83,7 +84,7 @@ void soft_abandon(int dirfd, const char *path, int fd) {
 
 /* All of the text or nothing. */
 static int fill(int fd, const struct soft_text *text, unsigned mode, struct sys_stat *ret_stat) {
-    ssize_t n = sys_write(fd, text->start, text->length);
+    ssize_t n = unsignalled_write(fd, text->start, text->length);
     if (n < 0) {
         return (int)n;
     }

@@ -4,8 +4,8 @@
 #include <string.h>
 
 #include "lib/sys_linux.h"
+#include "lib/unsignalled.h"
 #include "shim/text.h"
-#include "shim/unsignalled.h"
 
 #define PATH "/dev/shm/autolock-observe"
 #define FLAGS (O_RDWR | O_CLOEXEC | O_NOFOLLOW | O_NOCTTY | O_NONBLOCK)

@@ -6,11 +6,11 @@
 
 #include "config/log.h"
 #include "lib/sys_linux.h"
+#include "lib/unsignalled.h"
 #include "shim/scratch.h"
 #include "shim/start.h"
 #include "shim/syslog.h"
 #include "shim/table.h"
-#include "shim/unsignalled.h"
 
 static struct log_settings settings; /* a copy: programs write over their environment */
 

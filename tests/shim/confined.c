@@ -240,6 +240,23 @@ Test(confined, one_descriptor_and_on_error_open) {
               file_content("err"));
 }
 
+/* T5: nor does one that may make no files end by a signal for a marker that was to be
+ * written: its open fails, or goes on. */
+Test(confined, no_room_for_a_marker) {
+    put_file("a.csv", "1\n");
+    cr_expect_eq(run_shell("*.csv kind=soft", "( ulimit -f 0; exec cat a.csv 2>&1 ) | cat >out; "
+                                              "exit ${PIPESTATUS[0]}"),
+                 1);
+    cr_expect(strstr(file_content("out"), "cat: a.csv: File too large"), "%s",
+              file_content("out"));
+    cr_expect_eq(run_shell("*.csv kind=soft on-error=open",
+                           "( ulimit -f 0; exec cat a.csv 2>/dev/null ) | cat >out; "
+                           "exit ${PIPESTATUS[0]}"),
+                 0);
+    cr_expect_str_eq(file_content("out"), "1\n");
+    cr_expect_neq(access("a.csv.lock", F_OK), 0, "half a marker stays");
+}
+
 /* T5, H8: an open that fails keeps nothing, with hold=process neither. */
 Test(confined, an_open_that_fails_keeps_no_hold) {
     if (geteuid() != 0) {

@@ -131,6 +131,40 @@ Test(errors, enospc_and_erofs) {
     in_child(small_file_system);
 }
 
+/* A program that may make no files: it is told so, rather than ended by the signal for a
+ * write of ours. Its own writes get theirs as before. */
+static volatile sig_atomic_t too_large;
+static void count_too_large(int unused) {
+    (void)unused;
+    too_large++;
+}
+
+static int no_file_may_grow(void) {
+    struct rlimit none = {.rlim_cur = 0, .rlim_max = RLIM_INFINITY};
+    struct filelock *lock;
+    if (filelock_create(&lock, "planted.lock", FILELOCK_SOFT) < 0 ||
+        setrlimit(RLIMIT_FSIZE, &none) < 0) {
+        return 1;
+    }
+    if (once("x.lock", FILELOCK_SOFT) != -EFBIG || access("x.lock", F_OK) == 0) {
+        return 2;
+    }
+    if (filelock_break(lock) != -EFBIG || access("planted.lock", F_OK) < 0) {
+        return 3;
+    }
+    if (signal(SIGXFSZ, count_too_large) != SIG_DFL || once("x.lock", FILELOCK_SOFT) != -EFBIG ||
+        too_large != 0) {
+        return 4;
+    }
+    int fd = open("own", O_WRONLY | O_CREAT, 0600);
+    return write(fd, "x", 1) < 0 && errno == EFBIG && too_large == 1 ? 0 : 5;
+}
+
+Test(errors, efbig) {
+    put_file("planted.lock", "1\nanother-host\n");
+    in_child(no_file_may_grow);
+}
+
 static int no_descriptor(void) {
     struct rlimit limit;
     if (getrlimit(RLIMIT_NOFILE, &limit) < 0) {

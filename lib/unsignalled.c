@@ -1,4 +1,4 @@
-#include "shim/unsignalled.h"
+#include "lib/unsignalled.h"
 
 #include <errno.h>
 #include <signal.h>

@@ -5,8 +5,8 @@
  *
  * Thread-, fork- and signal-safe; errno untouched.
  */
-#ifndef AUTOLOCK_UNSIGNALLED_H
-#define AUTOLOCK_UNSIGNALLED_H
+#ifndef FILELOCK_UNSIGNALLED_H
+#define FILELOCK_UNSIGNALLED_H
 
 #include <stddef.h>
 #include <stdint.h>
