@@ -16,7 +16,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#define PATIENCE 30000 /* milliseconds, against a hang only */
+#define PATIENCE 120000 /* milliseconds, against a hang only */
 
 static char directory[256];
 

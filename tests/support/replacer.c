@@ -36,7 +36,7 @@ pid_t replacer_start(const char *path, long times) {
     pid_t pid = fork();
     if (pid == 0) {
         (void)close(ready[0]);
-        (void)alarm(60);
+        (void)alarm(120);
         replace(path, times, ready[1]);
     }
     (void)close(ready[1]);
