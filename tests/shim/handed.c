@@ -14,14 +14,14 @@ TestSuite(handed, .init = scenario_begin, .fini = scenario_end, .timeout = 120);
 #define EXCLUSIVELY 0301 /* O_WRONLY|O_CREAT|O_EXCL */
 
 static void make(struct puppet *puppet, const char *file) {
-    cr_assert_eq(puppet_call(puppet, "open %s 0%o", file, CREATE), 3);
+    cr_assert_eq(puppet_call(puppet, "open %s 0%o 0644", file, CREATE), 3);
     cr_assert_eq(puppet_call(puppet, "close 3"), 0);
 }
 
 static void is_handed(struct puppet *puppet, const char *sidecar) {
     struct stat before, after;
     cr_assert_eq(stat(sidecar, &before), 0);
-    cr_assert_eq(puppet_call(puppet, "open %s 0%o", sidecar, EXCLUSIVELY), 3, "errno %d",
+    cr_assert_eq(puppet_call(puppet, "open %s 0%o 0644", sidecar, EXCLUSIVELY), 3, "errno %d",
                  puppet->error);
     cr_expect_eq(puppet->error, UNTOUCHED);
     cr_assert_eq(puppet_call(puppet, "close 3"), 0);
@@ -31,7 +31,7 @@ static void is_handed(struct puppet *puppet, const char *sidecar) {
 }
 
 static void is_refused(struct puppet *puppet, const char *sidecar) {
-    cr_expect_eq(puppet_call(puppet, "open %s 0%o", sidecar, EXCLUSIVELY), -1);
+    cr_expect_eq(puppet_call(puppet, "open %s 0%o 0644", sidecar, EXCLUSIVELY), -1);
     cr_expect_eq(puppet->error, EEXIST);
 }
 
@@ -56,11 +56,12 @@ Test(handed, once_to_whoever_made_the_file) {
 Test(handed, not_while_it_is_held) {
     struct puppet *puppet = puppet_start("*.csv", NULL);
     struct puppet *other = puppet_start("*.csv", NULL);
-    cr_assert_eq(puppet_call(puppet, "open a.csv 0%o", CREATE), 3);
+    cr_assert_eq(puppet_call(puppet, "open a.csv 0%o 0644", CREATE), 3);
     is_refused(puppet, "a.csv.lock");
     cr_expect_eq(lock_state("a.csv"), EXCLUSIVE);
     cr_assert_eq(puppet_call(puppet, "close 3"), 0);
-    cr_assert_eq(puppet_call(other, "open a.csv 0"), 3);
+    cr_assert_eq(puppet_call(other, "open a.csv 0"), 3, "%ld, errno %d", other->result,
+                 other->error);
     is_refused(puppet, "a.csv.lock");
     cr_expect_eq(lock_state("a.csv"), SHARED);
     cr_assert_eq(puppet_call(other, "close 3"), 0);
