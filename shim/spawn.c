@@ -42,7 +42,10 @@ static int spawn_any(pid_t *pid, const char *file, const posix_spawn_file_action
     if (record) {
         int r = spawn_plan_make(record, &plan);
         if (r != 0) {
-            errno = r;
+#ifdef __GLIBC__ /* which leaves it there; musl does not */
+            saved = r;
+#endif
+            errno = saved;
             return r;
         }
     }
