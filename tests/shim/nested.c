@@ -310,8 +310,8 @@ Test(nested, a_wait_for_an_ancestor_says_so) {
 /* Another pid namespace: with its parent's /proc as ever; with a /proc of its own,
  * or none, the ancestor is not seen, and only the time ends the wait. */
 Test(nested, namespaces_and_no_proc) {
-    if (geteuid() != 0 || run_shell(NULL, "unshare -pf true") != 0) {
-        cr_skip("needs a pid namespace of its own (root)");
+    if (geteuid() != 0 || run_shell(NULL, "unshare -pf --mount-proc true") != 0) {
+        cr_skip("needs a pid namespace with its own /proc (root, in no plain chroot)");
     }
 #define HOLD "exec 9>a.csv.lock; flock 9; export AUTOLOCK_LOG=log; "
 #define UNDER                                                                                      \
