@@ -170,15 +170,17 @@ static bool look_at(int fd, void *data) {
     bool *any = data;
     enum rule_inherit inherit;
     struct sys_stat stat;
+    if (sys_fstat(fd, &stat) < 0 || !S_ISREG(stat.mode)) {
+        return true; /* a terminal or a pipe: most programs have inherited some */
+    }
     record_use();
     handover_notice_inherited();
-    if (!serves_already(fd) && hidden_is_soft(fd, &inherit) && sys_fstat(fd, &stat) == 0 &&
-        S_ISREG(stat.mode)) {
-        look_at_soft(fd, inherit, &stat);
-        *any = true;
+    if (serves_already(fd)) {
         return true;
     }
-    if (serves_already(fd) || sys_fstat(fd, &stat) < 0 || !S_ISREG(stat.mode)) {
+    if (hidden_is_soft(fd, &inherit)) {
+        look_at_soft(fd, inherit, &stat);
+        *any = true;
         return true;
     }
     if (!hidden_is_marked(fd, &inherit)) { /* marks of leases and the like are the program's */
