@@ -67,7 +67,7 @@ Test(flocks, its_own_lock_is_no_reason_to_wait) {
     put_file("a.csv", "1\n");
     for (size_t i = 0; i < sizeof(rules) / sizeof(rules[0]); i++) {
         struct puppet *puppet = puppet_start(rules[i], NULL);
-        SAYS(3, "open a.csv.lock 66");
+        SAYS(3, "open a.csv.lock 66 0644");
         SAYS(0, "flock 3 2");
         SAYS(4, "open a.csv 2");
         SAYS(5, "open a.csv 0");
