@@ -5,6 +5,7 @@
 
 #include "config/pattern.h"
 #include "config/rules_private.h"
+#include "config/sidecar_path.h"
 
 /*
  * The shortest rule is a character and what divides it from the next one, so
@@ -158,11 +159,8 @@ static const struct rule *decide_plain(const struct rule_set *set, const char *p
 
 /* Length of the path whose sidecar this is by its name; 0 where it is none. */
 static size_t owner_length(const char *path, size_t length) {
-    static const char suffix[] = ".lock";
-    size_t suffix_length = sizeof(suffix) - 1;
-    if (length <= suffix_length ||
-        memcmp(path + length - suffix_length, suffix, suffix_length) != 0 ||
-        path[length - suffix_length - 1] == '/') {
+    const size_t suffix_length = sizeof(SIDECAR_SUFFIX) - 1;
+    if (!sidecar_has_suffix(path, length) || path[length - suffix_length - 1] == '/') {
         return 0;
     }
     return length - suffix_length;

@@ -59,11 +59,15 @@ static void unescape(char *name) {
     *to = '\0';
 }
 
+bool sidecar_has_suffix(const char *path, size_t length) {
+    return length > suffix_length &&
+           memcmp(path + length - suffix_length, suffix, suffix_length) == 0;
+}
+
 bool sidecar_owner(char *path, bool in_lockdir) {
     size_t length = strlen(path);
     const char *name = last_component(path);
-    if (length <= suffix_length || strcmp(path + length - suffix_length, suffix) != 0 ||
-        path + length - suffix_length == name || (in_lockdir && name[0] != '%')) {
+    if (!sidecar_has_suffix(path, length) || path + length - suffix_length == name || (in_lockdir && name[0] != '%')) {
         return false;
     }
     path[length - suffix_length] = '\0';

@@ -25,6 +25,9 @@
  */
 bool sidecar_name(const char *path, const char *lockdir, char ret[SIDECAR_NAME_SIZE]);
 
+/* Whether a path of this length ends as that of a sidecar does, and in more than that. */
+bool sidecar_has_suffix(const char *path, size_t length);
+
 /*
  * The other way: makes of the absolute path of a sidecar that of its data file,
  * in place, beside it or as one in a lockdir= is called. False, and nothing

@@ -23,8 +23,7 @@ static void cut_end(char *path, const char *end) {
  * still the file of that name. */
 static bool name_of(int fd, char path[PATH_SIZE]) {
     TEXT(link, 40);
-    text_put(&link, "/proc/self/fd/");
-    text_put_number(&link, (uint64_t)(unsigned)fd, 10);
+    text_put_descriptor(&link, fd);
     ssize_t n = sys_readlinkat(AT_FDCWD, link.start, path, PATH_SIZE - sizeof(suffix));
     if (n <= 0 || n == PATH_SIZE - (ssize_t)sizeof(suffix)) {
         return false;

@@ -33,12 +33,6 @@ struct sys_stat_time handed_mark(void) {
                                   .nanoseconds = (uint32_t)(known % SECOND)};
 }
 
-static bool has_suffix(const char *path) {
-    static const char suffix[] = SIDECAR_SUFFIX;
-    size_t length = strlen(path), end = sizeof(suffix) - 1;
-    return length > end && memcmp(path + length - end, suffix, end) == 0;
-}
-
 static bool is_marked(const struct sys_stat *stat, uint64_t known) {
     return S_ISREG(stat->mode) && stat->size == 0 && stat->nlink == 1 &&
            (uint64_t)stat->atime.seconds * SECOND + stat->atime.nanoseconds == known;
@@ -57,7 +51,8 @@ static bool take(int dirfd, const char *path, int fd, uint64_t known) {
 bool handed_over(int dirfd, const char *path, int flags) {
     uint64_t known = atomic_load_explicit(&mark, memory_order_relaxed);
     struct sys_stat stat;
-    if (known == 0 || (flags & (O_CREAT | O_EXCL)) != (O_CREAT | O_EXCL) || !has_suffix(path) ||
+    if (known == 0 || (flags & (O_CREAT | O_EXCL)) != (O_CREAT | O_EXCL) ||
+        !sidecar_has_suffix(path, strlen(path)) ||
         sys_stat(dirfd, path, AT_SYMLINK_NOFOLLOW, &stat) < 0 || !is_marked(&stat, known) ||
         record_any()) { /* on this one, maybe: closing it would cost those (O7) */
         return false;

@@ -28,8 +28,7 @@ static int look(int mount, struct file_handle *handle) {
 
 static int open_handle(int mount, struct file_handle *handle, int flags, int hidden) {
     TEXT(link, 40);
-    text_put(&link, "/proc/self/fd/");
-    text_put_number(&link, (uint64_t)(unsigned)hidden, 10);
+    text_put_descriptor(&link, hidden);
     struct opening opening = {
         .dirfd = AT_FDCWD, .path = link.start, .flags = flags & ~(O_CREAT | O_EXCL | O_NOFOLLOW)};
     enum opening_way way = opening_begin(&opening);

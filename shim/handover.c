@@ -16,8 +16,7 @@ static atomic_bool any;
 static atomic_int heir = -1;
 
 void handover_notice(const char *path) {
-    size_t length = strlen(path), end = strlen(SIDECAR_SUFFIX);
-    if (length > end && strcmp(path + length - end, SIDECAR_SUFFIX) == 0 &&
+    if (sidecar_has_suffix(path, strlen(path)) &&
         !atomic_load_explicit(&any, memory_order_relaxed)) {
         atomic_store_explicit(&any, true, memory_order_relaxed);
     }

@@ -171,8 +171,7 @@ int observe_belongs(int twin, int fd) {
     char path[4096];
     uint64_t file[2];
     TEXT(link, 40);
-    text_put(&link, "/proc/self/fd/");
-    text_put_number(&link, (uint64_t)(unsigned)fd, 10);
+    text_put_descriptor(&link, fd);
     ssize_t n = sys_readlinkat(AT_FDCWD, link.start, path, sizeof(path) - 1);
     if (n <= 0) {
         return 0;

@@ -106,15 +106,12 @@ bool record_pick_up(int fd, struct sidecar_id id) {
 
 /* Its name; no rule is known yet. */
 static bool may_be_sidecar(int fd) {
-    static const char suffix[] = SIDECAR_SUFFIX;
-    const size_t end = sizeof(suffix) - 1;
     struct target *target = scratch_get();
     TEXT(link, 40);
-    text_put(&link, "/proc/self/fd/");
-    text_put_number(&link, (uint64_t)(unsigned)fd, 10);
+    text_put_descriptor(&link, fd);
     char *path = target ? target->where.path : NULL;
     ssize_t n = path ? sys_readlinkat(AT_FDCWD, link.start, path, sizeof(target->where.path)) : -1;
-    bool may = n > (ssize_t)end && memcmp(path + n - end, suffix, end) == 0;
+    bool may = n > 0 && sidecar_has_suffix(path, (size_t)n);
     scratch_put(target);
     return may;
 }

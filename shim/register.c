@@ -47,8 +47,7 @@ static int make(void) {
     if (fd < 0) {
         return fd;
     }
-    text_put(&link, "/proc/self/fd/");
-    text_put_number(&link, (uint64_t)(unsigned)fd, 10);
+    text_put_descriptor(&link, fd);
     int r = (int)SYS_CALL(SYS_fchmod, fd, 0666, 0, 0, 0, 0); /* whatever the umask */
     if (r == 0) {
         r = unsignalled_write_at(fd, heading, SIZE, 0) == SIZE ? 0 : -EIO;

@@ -221,8 +221,7 @@ static FILE *freopen_any(const char *path, const char *mode, FILE *stream, real_
     /* Without a path the stream's own file is opened again in another mode,
      * which may ask for more than it holds. */
     TEXT(own, 40);
-    text_put(&own, "/proc/self/fd/");
-    text_put_number(&own, (uint64_t)(unsigned)fd, 10);
+    text_put_descriptor(&own, fd);
     struct opening opening = {.dirfd = AT_FDCWD, .path = path, .flags = flags, .mode = 0666};
     if (!path) {
         opening.path = own.start;

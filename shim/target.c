@@ -249,8 +249,7 @@ static bool find_owner(const char *path, bool in_lockdir, struct target *target)
 bool target_of_sidecar(struct target *target, int fd) {
     char *path = target->where.scratch;
     TEXT(link, 40);
-    text_put(&link, "/proc/self/fd/");
-    text_put_number(&link, (uint64_t)(unsigned)fd, 10);
+    text_put_descriptor(&link, fd);
     ssize_t n = sys_readlinkat(AT_FDCWD, link.start, path, sizeof(target->where.path) - 1);
     if (n <= 0) {
         return false;

@@ -33,6 +33,11 @@ void text_put_number(struct text *text, uint64_t number, unsigned base) {
     text_put(text, digits + at);
 }
 
+void text_put_descriptor(struct text *text, int fd) {
+    text_put(text, "/proc/self/fd/");
+    text_put_number(text, (uint64_t)(unsigned)fd, 10);
+}
+
 void text_put_duration(struct text *text, uint64_t usec) {
     if (usec < CLOCK_SECOND) {
         text_put_number(text, usec / CLOCK_MILLISECOND, 10);

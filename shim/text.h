@@ -21,6 +21,8 @@ struct text {
 
 void text_put(struct text *text, const char *string);
 void text_put_number(struct text *text, uint64_t number, unsigned base);
+/* The entry of a descriptor in /proc, of 25 bytes at most. */
+void text_put_descriptor(struct text *text, int fd);
 /* As a user may see it: control characters become '?'. */
 void text_put_visible(struct text *text, const char *string);
 /* Microseconds as "12.4 s" or "150 ms". */
