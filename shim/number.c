@@ -38,18 +38,24 @@ static bool will_do(int fd, int end) {
     return fd >= 0 && (fd < end || record_any());
 }
 
-/* A number of the highest block, as nearly always; -1 for anything else. */
+/* The lowest free number from `low` on. -EMFILE, too, where that will not do. */
+static int duplicate_between(int from, int low, int end) {
+    int fd = sys_fcntl(from, F_DUPFD_CLOEXEC, low);
+    if (fd < 0 || will_do(fd, end)) {
+        return fd;
+    }
+    (void)sys_close(fd);
+    return -EMFILE;
+}
+
+/* A number of the highest block, as nearly always; or an error. */
 static int duplicate_highest(int from) {
     int limit = atomic_load_explicit(&known_limit, memory_order_relaxed);
     if (limit == 0) {
-        return -1;
+        return -EMFILE;
     }
     int end = end_of_block(limit);
-    int fd = sys_fcntl(from, F_DUPFD_CLOEXEC, end - block_size(limit));
-    if (fd >= 0 && !will_do(fd, end)) {
-        (void)sys_close(fd);
-    }
-    return will_do(fd, end) ? fd : -1;
+    return duplicate_between(from, end - block_size(limit), end);
 }
 
 /* The lowest free number of the highest block that has one, under the places
@@ -63,13 +69,8 @@ int number_high(int from) {
     atomic_store_explicit(&known_limit, limit, memory_order_relaxed);
     int end = end_of_block(limit), block = block_size(limit);
     for (int low = end - block; low > limit / 2; low -= block) {
-        int fd = sys_fcntl(from, F_DUPFD_CLOEXEC, low);
-        if (will_do(fd, end)) {
-            return fd;
-        }
-        if (fd >= 0) {
-            (void)sys_close(fd);
-        } else if (fd != -EMFILE && fd != -EINVAL) {
+        int fd = duplicate_between(from, low, end);
+        if (fd != -EMFILE && fd != -EINVAL) {
             return fd;
         }
     }
