@@ -9,8 +9,6 @@
 #define FIRST_LOOK (3 * CLOCK_MILLISECOND)
 #define RAREST_LOOK CLOCK_SECOND
 #define RAREST_LOOK_AT_ANCESTOR (70 * CLOCK_MILLISECOND)
-/* Of the time, an eighth at most is spent with looking: nobody sees us wait then. */
-#define SHARE 8
 
 void family_begin(struct family *family, uint64_t now) {
     family->look = now + FIRST_LOOK;
@@ -55,7 +53,7 @@ int family_look(struct family *family, struct target *target, bool exclusive, ui
             break;
         }
     }
-    uint64_t end = clock_now(), shortest = SHARE * (end - now);
+    uint64_t end = clock_now(), shortest = wait_pause_after(end - now);
     family->interval = 2 * pause < rarest ? 2 * pause : rarest;
     family->look = end + (pause > shortest ? pause : shortest);
     return WAITED_LOCKED;

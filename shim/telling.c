@@ -6,9 +6,9 @@
 #include "lib/clock.h"
 #include "shim/procfs.h"
 #include "shim/say.h"
+#include "shim/wait.h"
 
 #define RAREST CLOCK_SECOND * 3600
-#define SHARE 8 /* an eighth of the time, at most, is spent with looking (family.c) */
 
 static uint64_t at_least(uint64_t a, uint64_t b) {
     return a > b ? a : b;
@@ -129,7 +129,7 @@ void telling_look(struct telling *telling, const struct target *target,
     uint64_t start = clock_now();
     look(telling, target, find_holder(key), NULL);
     uint64_t end = clock_now();
-    telling->at = at_least(telling->at, end + SHARE * (end - start));
+    telling->at = at_least(telling->at, end + wait_pause_after(end - start));
 }
 
 void telling_look_soft(struct telling *telling, const struct target *target,

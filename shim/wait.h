@@ -5,6 +5,8 @@
 #ifndef AUTOLOCK_WAIT_H
 #define AUTOLOCK_WAIT_H
 
+#include <stdint.h>
+
 #include "lib/sidecar.h"
 #include "shim/target.h"
 
@@ -22,6 +24,12 @@ enum waited {
  */
 int wait_for_lock(struct target *target, int fd, struct sidecar_id id, int operation,
                   uint64_t until, int *ret_fd);
+
+/* Who looks whether waiting still makes sense is not seen waiting by others. So an eighth
+ * of the time, at most, is spent with that: the pause after a look that took so long. */
+static inline uint64_t wait_pause_after(uint64_t look) {
+    return 8 * look;
+}
 
 /* When fd has got a shared lock, since others share it: if a writer waits, gives it
  * up and lets him have his turn (turn.h), for so long as that is right, until
