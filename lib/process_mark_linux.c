@@ -9,21 +9,17 @@
 static _Atomic(_Atomic pid_t *) page;
 static _Atomic pid_t none;
 
-static _Atomic pid_t *map_page(void) {
+static void map_page(void) {
     size_t size = 4096;
     _Atomic pid_t *mine = sys_map(size);
     if (mine && SYS_CALL(SYS_madvise, mine, size, MADV_WIPEONFORK, 0, 0, 0) < 0) {
         sys_unmap((void *)mine, size);
         mine = NULL;
     }
-    _Atomic pid_t *first = NULL, *got = mine ? mine : &none;
-    if (atomic_compare_exchange_strong(&page, &first, got)) {
-        return got;
-    }
-    if (mine) {
+    _Atomic pid_t *nothing = NULL;
+    if (!atomic_compare_exchange_strong(&page, &nothing, mine ? mine : &none) && mine) {
         sys_unmap((void *)mine, size);
     }
-    return first;
 }
 
 /* The page, or NULL: without it (no memory, an old kernel) every question costs a
@@ -34,11 +30,15 @@ static _Atomic pid_t *existing_page(void) {
 }
 
 static _Atomic pid_t *page_of_ours(void) {
-    _Atomic pid_t *mark = atomic_load_explicit(&page, memory_order_acquire);
-    if (!mark) {
-        mark = map_page();
+    if (!atomic_load_explicit(&page, memory_order_acquire)) {
+        map_page();
     }
-    return mark == &none ? NULL : mark;
+    return existing_page();
+}
+
+/* Behind the id, and whether it is claimed. */
+static _Atomic uint64_t *token_of(_Atomic pid_t *mark) {
+    return (_Atomic uint64_t *)(void *)&mark[2];
 }
 
 pid_t process_mark(void) {
@@ -60,7 +60,7 @@ uint64_t process_token(void) {
     if (!mark) {
         return (uint64_t)sys_getpid();
     }
-    _Atomic uint64_t *token = (_Atomic uint64_t *)(void *)&mark[2];
+    _Atomic uint64_t *token = token_of(mark);
     uint64_t now = atomic_load_explicit(token, memory_order_relaxed);
     if (now == 0) {
         uint64_t mine = atomic_fetch_add(&forks, 1) + 1;
@@ -88,6 +88,6 @@ void process_mark_after_fork(void) {
     if (mark) {
         atomic_store_explicit(mark, 0, memory_order_relaxed);
         atomic_store_explicit(&mark[1], 0, memory_order_relaxed);
-        atomic_store_explicit((_Atomic uint64_t *)(void *)&mark[2], 0, memory_order_relaxed);
+        atomic_store_explicit(token_of(mark), 0, memory_order_relaxed);
     }
 }

@@ -52,17 +52,17 @@ int sidecar_open(int dirfd, const char *name, enum sidecar_making making,
 /*
  * The data file has been given to somebody, or to more, since the sidecar was made
  * (chown, chmod): without that owner and mode the sidecar would keep them out for
- * ever. Called at each open. What root's is, or the data
- * file's owner's, root sets right; anybody else what is his own, as far as he may.
+ * ever. Called at each open. What root's is, or the data file's owner's, root sets
+ * right; anybody else what is his own, as far as he may.
  * Only where the sidecar is a lock file beyond doubt: empty, with one name. One that
  * lets in more than need be is left so. fd is a descriptor of it (a regular file),
  * locked or not.
  */
 void sidecar_follow(int fd, const struct sys_stat *sidecar, const struct sys_stat *data);
 
-/* The same after such a call of this process, or a rename: where the sidecar has a mode of our making,
- * and the file is not for all of those any more, they cannot lock it either. What they
- * have open stays so. */
+/* The same after such a call of this process, or a rename: where the sidecar has a mode
+ * of our making, and the file is not for all of those any more, they cannot lock it
+ * either. What they have open stays so. */
 void sidecar_follow_change(int fd, const struct sys_stat *sidecar, const struct sys_stat *data);
 
 /*

@@ -6,8 +6,9 @@
 #include "lib/signals.h"
 #include "lib/sys_linux.h"
 
-/* Blocked meanwhile, and taken away if it is ours. */
 #define APPEND (-1)
+
+/* The signal is blocked meanwhile, and taken away if it is ours. */
 static ssize_t write_any(int fd, const void *data, size_t size, off_t at) {
     signal_set before = signals_mask(SIGNALS_ALL), pending = signals_pending(0);
     long n = at == APPEND ? sys_write(fd, data, size)

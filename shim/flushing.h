@@ -20,8 +20,7 @@ void flushing_remember(FILE *stream);
 void flushing_forget(const FILE *stream);
 
 /* Writes out what streams have for the files of this hold, in the order in which exit(3)
- * would. False when another thread
- * has one of them in hand: then it cannot be told. */
+ * would. False when another thread has one of them in hand: then it cannot be told. */
 bool flushing_flush(struct sidecar_id id);
 
 #endif
