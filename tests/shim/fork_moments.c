@@ -1,10 +1,7 @@
 /* A fork while another thread is between the two steps of a call: the child keeps what
  * it has the file by, and nothing else (contract H2, H5). */
 #include <criterion/criterion.h>
-#include <dirent.h>
 #include <fcntl.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -33,26 +30,11 @@ TestSuite(fork_moments, .init = begin, .fini = scenario_end, .timeout = 120);
     cr_expect_eq(puppet_call(puppet, __VA_ARGS__), expected, "%s: %ld, errno %d", #__VA_ARGS__,    \
                  puppet->result, puppet->error)
 
-/* The puppet's thread besides the one that answers. */
-static pid_t other_thread(void) {
-    char path[64];
-    pid_t found = 0;
-    snprintf(path, sizeof(path), "/proc/%ld/task", (long)puppet->pid);
-    DIR *directory = opendir(path);
-    for (struct dirent *entry; (entry = readdir(directory));) {
-        pid_t thread = atoi(entry->d_name);
-        found = thread > 0 && thread != puppet->pid ? thread : found;
-    }
-    closedir(directory);
-    cr_assert_gt(found, 0);
-    return found;
-}
-
 /* A thread that makes a call about descriptor 3 is stopped right after the system call
  * that changes it (whose argument `which` is 3). */
 static pid_t stop_behind(const char *call, long one, long other, int which) {
     CALL(0, "%s", call);
-    pid_t thread = other_thread();
+    pid_t thread = moment_other_thread(puppet->pid);
     moment_join(thread);
     int go = open("go", O_RDWR | O_CLOEXEC);
     cr_assert_eq(write(go, "", 1), 1);

@@ -1,7 +1,6 @@
 /* kind=soft: what can happen between two steps of somebody else's, once in a million,
  * happens here each time (contract P3, H2, H4, W2). */
 #include <criterion/criterion.h>
-#include <dirent.h>
 #include <fcntl.h>
 #include <signal.h>
 #include <stdint.h>
@@ -19,26 +18,11 @@ TestSuite(soft_moments, .init = soft_begin, .fini = scenario_end, .timeout = 120
 
 #define AT_LEAST_SO_LONG 300 /* milliseconds, for who is not to get it; too short fails nothing */
 
-/* The puppet's thread besides the one that answers. */
-static pid_t other_thread(void) {
-    char path[64];
-    pid_t found = 0;
-    snprintf(path, sizeof(path), "/proc/%ld/task", (long)puppet->pid);
-    DIR *directory = opendir(path);
-    for (struct dirent *entry; (entry = readdir(directory));) {
-        pid_t thread = atoi(entry->d_name);
-        found = thread > 0 && thread != puppet->pid ? thread : found;
-    }
-    closedir(directory);
-    cr_assert_gt(found, 0);
-    return found;
-}
-
 /* A thread of the puppet that waits for the file, and is stopped between two looks. */
 static pid_t stop_one_that_waits(void) {
     CALL(0, "open_thread a.csv 2");
     wait_until_said("waiting");
-    pid_t thread = other_thread();
+    pid_t thread = moment_other_thread(puppet->pid);
     moment_join(thread);
     cr_assert(moment_before(thread, SYS_openat));
     return thread;

@@ -94,16 +94,21 @@ static long do_child_leaks(void) {
     return waitpid(pid, &status, 0) == pid && WIFEXITED(status) ? WEXITSTATUS(status) : -1;
 }
 
+/* In a child: waits until FIFO can be read from, and opens PATH. Its exit status. */
+static int open_after(void) {
+    char byte;
+    int fifo = open(words[1], O_RDONLY);
+    bool told = read(fifo, &byte, 1) == 1;
+    int fd = open(words[2], (int)number(3), 0666);
+    return !told || fd < 0 || close(fd) < 0;
+}
+
 /* A child that opens PATH once it can read from a FIFO: child_opens_after FIFO PATH FLAGS. */
 static long do_child_opens_after(void) {
     int status = -1;
     pid_t pid = fork();
     if (pid == 0) {
-        char byte;
-        int fifo = open(words[1], O_RDONLY);
-        bool told = read(fifo, &byte, 1) == 1;
-        int fd = open(words[2], (int)number(3), 0666);
-        _exit(!told || fd < 0 || close(fd) < 0);
+        _exit(open_after());
     }
     return waitpid(pid, &status, 0) == pid ? status : -1;
 }
@@ -113,11 +118,7 @@ static long do_vfork_opens_after(void) {
     int status = -1;
     pid_t pid = vfork();
     if (pid == 0) {
-        char byte;
-        int fifo = open(words[1], O_RDONLY);
-        bool told = read(fifo, &byte, 1) == 1;
-        int fd = open(words[2], (int)number(3), 0666);
-        _exit(!told || fd < 0 || close(fd) < 0);
+        _exit(open_after());
     }
     return waitpid(pid, &status, 0) == pid ? status : -1;
 }

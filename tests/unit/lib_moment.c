@@ -1,10 +1,13 @@
 #include "tests/unit/lib_moment.h"
 
 #include <criterion/criterion.h>
+#include <dirent.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
 #include <signal.h>
 #include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <sys/prctl.h>
 #include <sys/ptrace.h>
 #include <sys/wait.h>
@@ -158,4 +161,18 @@ bool moment_refuse(long number, int which, uint32_t bits, int error) {
                                 .filter = instructions};
     return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 &&
            prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &filter) == 0;
+}
+
+pid_t moment_other_thread(pid_t pid) {
+    char path[64];
+    pid_t found = 0;
+    snprintf(path, sizeof(path), "/proc/%ld/task", (long)pid);
+    DIR *directory = opendir(path);
+    for (struct dirent *entry; (entry = readdir(directory));) {
+        pid_t thread = atoi(entry->d_name);
+        found = thread > 0 && thread != pid ? thread : found;
+    }
+    closedir(directory);
+    cr_assert_gt(found, 0);
+    return found;
 }

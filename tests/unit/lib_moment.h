@@ -17,6 +17,9 @@ pid_t moment_start(int (*body)(void));
 void moment_join(pid_t pid);
 void moment_leave(pid_t pid);
 
+/* A thread of a process besides its first. */
+pid_t moment_other_thread(pid_t pid);
+
 /* Leads it on until it is about to make a system call, or has made it. Its arguments
  * are in moment_arguments. False when it has ended instead. */
 bool moment_before(pid_t pid, long number);
