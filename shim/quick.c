@@ -13,6 +13,7 @@
 #include "shim/record.h"
 #include "shim/reference.h"
 #include "shim/say.h"
+#include "shim/sibling.h"
 #include "shim/start.h"
 #include "shim/turn.h"
 
@@ -161,7 +162,7 @@ static int open_at(const struct opening *opening, struct place *place, bool excl
     signal_set before = signals_mask(SIGNALS_ALL); /* see hold.c */
     bool locked = sys_flock(twin, (exclusive ? LOCK_EX : LOCK_SH) | LOCK_NB) == 0 &&
                   (!place->anchored || is_current(place, twin, id)) &&
-                  hold_settle(twin, id, exclusive);
+                  (exclusive || !sibling_writes(twin)) && hold_settle(twin, id, exclusive);
     if (!locked) {
         hold_drop(twin);
         twin = -1;
