@@ -31,6 +31,7 @@
 #include "shim/scratch.h"
 #include "shim/sibling.h"
 #include "shim/start.h"
+#include "shim/telling.h"
 #include "shim/text.h"
 #include "shim/wait.h"
 #include "shim/wrap.h"
@@ -239,6 +240,8 @@ static int wait_for_sidecar(int fd, struct sidecar_id id, int operation) {
         r = wait_for_lock(target, fd, id, operation & ~LOCK_NB, until, &ours);
         if (r == -EDEADLK) {
             failure_say(target, EDEADLK, false);
+        } else if (r >= 0) {
+            telling_end(target);
         }
     }
     scratch_put(target);

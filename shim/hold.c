@@ -20,6 +20,7 @@
 #include "shim/sibling.h"
 #include "shim/soft.h"
 #include "shim/start.h"
+#include "shim/telling.h"
 #include "shim/text.h"
 #include "shim/trace.h"
 #include "shim/turn.h"
@@ -30,6 +31,7 @@
 struct attempt {
     struct target *target;
     bool exclusive;
+    bool beside; /* one of the family, who writes: what is read is not to be written back */
     uint64_t until, pause;
     int twin; /* hidden; -1 */
     struct sidecar_id id;
@@ -83,7 +85,7 @@ static int before_next(struct attempt *attempt, unsigned times) {
 enum choice { CHOICE_OWN, CHOICE_JOIN, CHOICE_LATER, CHOICE_STALE };
 
 /* By what the process has already, found as `own`; `twin` is made of that or of
- * fd, which is a new descriptor of the sidecar. */
+ * fd, which is a new descriptor of the sidecar, or the program's own one. */
 static int choose(struct attempt *attempt, int fd, enum choice *ret, int *ret_own,
                   table_word *ret_word) {
     struct gate gate = gate_enter_alone();
@@ -134,6 +136,9 @@ static bool settle_as(int twin, struct sidecar_id id, enum table_mode mode) {
     table_word word;
     struct gate gate = gate_enter_alone();
     hidden_set_mode(twin, mode);
+    if (mode == MODE_LOST) {
+        upgrade_may_be_lost();
+    }
     bool second = hidden_find(id, twin, &word) >= 0 && table_mode(word) >= MODE_SHARED;
     if (second) {
         hidden_set_mode(twin, MODE_WAITING);
@@ -150,7 +155,8 @@ bool hold_settle(int twin, struct sidecar_id id, bool exclusive) {
 }
 
 static int settle(struct attempt *attempt) {
-    if (hold_settle(attempt->twin, attempt->id, attempt->exclusive)) {
+    enum table_mode mode = attempt->exclusive ? MODE_EXCLUSIVE : MODE_SHARED;
+    if (settle_as(attempt->twin, attempt->id, attempt->beside ? MODE_LOST : mode)) {
         return ROUND_DONE;
     }
     give_up(attempt);
@@ -174,7 +180,7 @@ static int upgrade_program_lock(struct attempt *attempt) {
         give_up(attempt);
         return r < 0 ? r : ROUND_AGAIN;
     }
-    r = upgrade(target, attempt->twin, attempt->id, attempt->until);
+    r = upgrade(attempt->target, attempt->twin, attempt->id, attempt->until);
     return r < 0 ? r : ROUND_DONE;
 }
 
@@ -199,6 +205,7 @@ static int wait_for_let_in(struct attempt *attempt) {
 /* Signals blocked: a handler in between that opens the same file would wait for
  * what its own thread has, and nobody can see yet. */
 static int lock_at_once(struct attempt *attempt) {
+    attempt->beside = false;
     signal_set before = signals_mask(SIGNALS_ALL);
     int r = sys_flock(attempt->twin, operation(attempt) | LOCK_NB);
     if (r == 0 && !attempt->exclusive && turn_of_writer(attempt->twin) != 0) {
@@ -214,6 +221,8 @@ static int lock_at_once(struct attempt *attempt) {
             give_up(attempt);
             return ROUND_AGAIN;
         }
+        attempt->beside = r == SIBLING_BESIDE;
+        r = attempt->beside ? 0 : r;
         before = signals_mask(SIGNALS_ALL);
     }
     if (r == 0) {
@@ -221,26 +230,6 @@ static int lock_at_once(struct attempt *attempt) {
     }
     (void)signals_mask(before);
     return r;
-}
-
-/* An ancestor lets us in, and others too, it may be. Returns as wait_for_lock. */
-static int pass_with_siblings(const struct attempt *attempt) {
-    struct nested holder = {.soft = false};
-    int r = SIBLING_PASSES;
-    if (proclocks_key(attempt->twin, &holder.key)) {
-        r = sibling_take_turn(attempt->target, attempt->twin, &holder, attempt->until);
-    }
-    switch (r) {
-    case SIBLING_HAS_IT:
-        return WAITED_LOCKED;
-    case SIBLING_PASSES:
-        return WAITED_PASS;
-    default:
-        if (r >= 0) {
-            attempt->target->why[0] = '\0';
-        }
-        return r < 0 ? r : WAITED_JOIN; /* the whole once more */
-    }
 }
 
 /* Locks our own, new descriptor of the sidecar. */
@@ -264,7 +253,7 @@ static int lock(struct attempt *attempt) {
             return share_program_lock(attempt, ours);
         }
         if (r == WAITED_PASS && attempt->exclusive) {
-            r = pass_with_siblings(attempt);
+            r = sibling_pass(attempt->target, attempt->twin, attempt->until);
         }
         if (r == WAITED_JOIN || r == WAITED_PASS) {
             give_up(attempt);
@@ -334,10 +323,8 @@ static int one_round(struct attempt *attempt) {
 
 /* 0 and *ret_twin, or an error that has not been decided about. */
 static int take_flock(struct target *target, bool exclusive, int *ret_twin) {
-    struct attempt attempt = {.target = target,
-                              .exclusive = exclusive,
-                              .until = target_until(target),
-                              .twin = -1};
+    struct attempt attempt = {
+        .target = target, .exclusive = exclusive, .until = target_until(target), .twin = -1};
     int r;
     unsigned times = 0;
     while ((r = one_round(&attempt)) == ROUND_AGAIN || r == ROUND_LATER) {
@@ -361,6 +348,7 @@ static int take(struct target *target, bool exclusive, int *ret_twin) {
     int r = target->rule->options->kind == KIND_SOFT ? soft_take(target, ret_twin)
                                                      : take_flock(target, exclusive, ret_twin);
     if (r == 0) {
+        telling_end(target);
         return 0;
     }
     r = failure_decide(target, r);

@@ -67,6 +67,15 @@ bool pair_is_taken(int fd, int64_t pair) {
     return find_other(fd, pair, 1, &byte) == -EAGAIN;
 }
 
+static bool is_exclusively(int fd, const struct lock_line *line, void *data) {
+    (void)fd;
+    return line->range && line->start == *(int64_t *)data;
+}
+
+bool pair_is_own(int fd, int64_t pair) {
+    return proclocks_descriptor_has(fd, is_exclusively, &pair);
+}
+
 void pair_give_back(int fd) {
     (void)set(fd, F_UNLCK, PAIR_JOINED, RANGE_MARKS - PAIR_JOINED);
 }
@@ -75,8 +84,17 @@ void pair_give_back_all(int fd) {
     (void)set(fd, F_UNLCK, WAITS, RANGE_MARKS - WAITS);
 }
 
+static int64_t marks_of(int64_t pair) {
+    return WAITS + (pair == PAIR_JOINED ? THREADS : 0);
+}
+
 static int64_t mark_of(int64_t pair) {
-    return WAITS + (pair == PAIR_JOINED ? THREADS : 0) + procfs_thread();
+    return marks_of(pair) + procfs_thread();
+}
+
+void pair_leave(int fd, int64_t pair) {
+    (void)set(fd, F_UNLCK, pair, PAIR_WIDTH);
+    (void)set(fd, F_UNLCK, marks_of(pair), THREADS);
 }
 
 void pair_mark_waiting(int fd, int64_t pair) {

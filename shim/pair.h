@@ -38,6 +38,11 @@ int pair_take(int fd, int64_t pair, bool exclusive, int64_t *ret_byte);
 /* Whether somebody else's description has it exclusively. One system call. */
 bool pair_is_taken(int fd, int64_t pair);
 
+/* Whether fd's own description has it exclusively. Reads /proc. */
+bool pair_is_own(int fd, int64_t pair);
+
+/* One pair, with all marks of those who wait for it by this description. */
+void pair_leave(int fd, int64_t pair);
 /* Both pairs; and everything, marks included. */
 void pair_give_back(int fd);
 void pair_give_back_all(int fd);

@@ -15,6 +15,7 @@
 #include "shim/hidden.h"
 #include "shim/scratch.h"
 #include "shim/telling.h"
+#include "shim/wait.h"
 
 #define FIRST_LOOK (3 * CLOCK_MILLISECOND)
 #define LOOKS_APART (20 * CLOCK_MILLISECOND)
@@ -34,7 +35,6 @@ struct queue {
     struct nested nested;        /* about the byte that is in the way */
     int64_t byte;
     struct circle circle;
-    struct telling telling;
     uint64_t look, mark_at;
     bool marked;
 };
@@ -105,7 +105,7 @@ static int look_for_circle(struct queue *queue) {
         return !queue->of_program && nested_is_in_family(&queue->nested.key) ? SIBLING_PASSES
                                                                              : -EDEADLK;
     case CIRCLE_DOUBT:
-        telling_doubt(&queue->telling, target, target->why + strlen("deadlock: "));
+        telling_doubt(target, target->why + strlen("deadlock: "));
         break;
     case CIRCLE_NONE:
         break;
@@ -121,8 +121,8 @@ static int look(struct queue *queue) {
     if (r == -EAGAIN && now >= queue->circle.look_at) {
         r = look_for_circle(queue);
     }
-    if (r == -EAGAIN && now >= queue->telling.at) {
-        telling_look(&queue->telling, queue->target, &queue->nested.key);
+    if (r == -EAGAIN && queue->target && now >= queue->target->telling.at) {
+        telling_look(queue->target, &queue->nested.key);
     }
     if (r == -EAGAIN && now >= queue->mark_at && !queue->marked) {
         pair_mark_waiting(queue->fd, queue->pair);
@@ -149,23 +149,20 @@ static int stand_in_queue(struct queue *queue, uint64_t until, signal_set blocke
     }
 }
 
-static int wait_for_turn(struct queue *queue, uint64_t until) {
+static int take_turn(struct queue *queue, uint64_t until) {
     uint64_t now = clock_now();
     queue->look = now + FIRST_LOOK;
     queue->mark_at = now + FIRST_MARK;
     if (queue->target) {
         circle_begin(&queue->circle);
-        telling_begin(&queue->telling, queue->target->rule->options->warn_after);
+        telling_begin(queue->target);
     } else {
-        queue->circle.look_at = queue->telling.at = CLOCK_FOREVER;
+        queue->circle.look_at = CLOCK_FOREVER;
     }
     signal_set blocked = doing_hold_signals();
     int r = stand_in_queue(queue, until, blocked);
     unmark(queue);
     doing_let_signals_in(blocked);
-    if (r == SIBLING_HAS_IT && queue->target) {
-        telling_end(&queue->telling, queue->target);
-    }
     return r;
 }
 
@@ -175,21 +172,55 @@ int sibling_take_turn(struct target *target, int fd, const struct nested *holder
     if (flock_wait_is_remote(fd) || !proclocks_key(fd, &queue.flock)) {
         return SIBLING_PASSES;
     }
-    return wait_for_turn(&queue, until);
+    return take_turn(&queue, until);
+}
+
+int sibling_pass(struct target *target, int fd, uint64_t until) {
+    struct nested holder = {.soft = false};
+    int r = SIBLING_PASSES;
+    if (proclocks_key(fd, &holder.key)) {
+        r = sibling_take_turn(target, fd, &holder, until);
+    }
+    switch (r) {
+    case SIBLING_HAS_IT:
+        return WAITED_LOCKED;
+    case SIBLING_PASSES:
+        return WAITED_PASS;
+    default:
+        if (r >= 0) {
+            target->why[0] = '\0';
+        }
+        return r < 0 ? r : WAITED_JOIN;
+    }
+}
+
+bool sibling_has_turn(int fd) {
+    return pair_is_own(fd, PAIR_SIBLINGS);
+}
+
+void sibling_end_turn(int fd) {
+    pair_leave(fd, PAIR_SIBLINGS);
 }
 
 bool sibling_writes(int fd) {
     return pair_is_taken(fd, PAIR_SIBLINGS);
 }
 
+static bool has_turn_in_family(const struct lock_key *flock) {
+    const struct lock_key turn = proclocks_range_key(flock, PAIR_SIBLINGS);
+    return nested_is_in_family(&turn);
+}
+
 int sibling_wait_for_writer(struct target *target, int fd, uint64_t until) {
     struct queue queue = {.target = target, .fd = fd, .pair = PAIR_SIBLINGS, .only_waits = true};
-    if (flock_wait_is_remote(fd) || !proclocks_key(fd, &queue.flock) ||
-        nested_is_in_family(&queue.flock)) {
+    if (flock_wait_is_remote(fd) || !proclocks_key(fd, &queue.flock)) {
         return SIBLING_PASSES;
     }
+    if (nested_is_in_family(&queue.flock)) {
+        return has_turn_in_family(&queue.flock) ? SIBLING_PASSES : SIBLING_BESIDE;
+    }
     (void)sys_flock(fd, LOCK_UN);
-    int r = wait_for_turn(&queue, until);
+    int r = take_turn(&queue, until);
     pair_give_back(fd);
     if (r == SIBLING_PASSES && sys_flock(fd, LOCK_SH | LOCK_NB) == 0) {
         return SIBLING_PASSES; /* the writer waits for us */
@@ -202,9 +233,11 @@ static int wait_for_program(struct queue *queue) {
     doing_begin(&doing, false);
     struct target *target = scratch_get();
     queue->target = target && target_of_sidecar(target, queue->fd) ? target : NULL;
-    int r = wait_for_turn(queue, CLOCK_FOREVER);
+    int r = take_turn(queue, CLOCK_FOREVER);
     if (r == -EDEADLK) {
         failure_say(target, EDEADLK, false);
+    } else if (r >= 0 && queue->target) {
+        telling_end(target);
     }
     scratch_put(target);
     doing_end();

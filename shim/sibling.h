@@ -33,6 +33,7 @@
 
 enum sibling {
     SIBLING_PASSES, /* without a lock */
+    SIBLING_BESIDE, /* the same, while another one writes */
     SIBLING_HAS_IT, /* fd's description has the lock */
     SIBLING_AGAIN   /* the ancestor is at work again, or has given the lock back; or
                        others have it as well */
@@ -43,13 +44,24 @@ enum sibling {
  * microseconds), -EINTR, or -EDEADLK, with the circle in target->why. */
 int sibling_take_turn(struct target *target, int fd, const struct nested *holder, uint64_t until);
 
+/* The same for a flock's holder, where wait_for_lock (wait.h) has returned WAITED_PASS for
+ * fd, which may be one of several of a description that has the lock shared. Returns
+ * WAITED_LOCKED with a turn, WAITED_PASS without; WAITED_JOIN: the whole once more; or an
+ * error. */
+int sibling_pass(struct target *target, int fd, uint64_t until);
+
+/* Whether fd's description has its turn already. And the end of it, or of a wait for it
+ * that was left. */
+bool sibling_has_turn(int fd);
+void sibling_end_turn(int fd);
+
 /*
  * Below one who only reads a child may write, and has no flock that would keep other
  * readers out. So who has just got a shared lock by fd, and nobody of his family has one,
  * looks for such a child, and waits until it is done, in the same way as those who take
- * turns. Returns SIBLING_PASSES, at once in the family; SIBLING_AGAIN, when the flock
- * (which is to be given up meanwhile) is to be asked for again; or an error as
- * sibling_take_turn's.
+ * turns. Returns SIBLING_PASSES; in the family at once, SIBLING_BESIDE unless the child is
+ * an ancestor; SIBLING_AGAIN, when the flock (which is to be given up meanwhile) is to be
+ * asked for again; or an error as sibling_take_turn's.
  */
 bool sibling_writes(int fd);
 int sibling_wait_for_writer(struct target *target, int fd, uint64_t until);

@@ -26,7 +26,6 @@ struct soft_wait {
     int twin;
     uint64_t until, pause;
     struct family family;
-    struct telling telling;
 };
 
 /* What a look at the marker leads to. */
@@ -147,8 +146,8 @@ static int look(struct soft_wait *wait) {
         return break_stale(target);
     }
     r = look_at_family(wait, &owner, id);
-    if (r == WAIT && clock_now() >= wait->telling.at) {
-        telling_look_soft(&wait->telling, target, &owner);
+    if (r == WAIT && clock_now() >= wait->target->telling.at) {
+        telling_look_soft(wait->target, &owner);
     }
     return r;
 }
@@ -159,7 +158,7 @@ static void begin(struct soft_wait *wait) {
     wait->target->waited = true;
     wait->target->why[0] = '\0';
     family_begin(&wait->family, now);
-    telling_begin(&wait->telling, wait->target->rule->options->warn_after);
+    telling_begin(wait->target);
 }
 
 /* One round; *ret_at_once: there is a reason to begin another without a pause. */
@@ -214,9 +213,6 @@ int soft_take(struct target *target, int *ret_twin) {
         r = wait_blocked(&wait, blocked);
         doing_let_signals_in(blocked);
         target->wait_time += clock_now() - start;
-    }
-    if (r == 0 && wait.has_begun) {
-        telling_end(&wait.telling, target);
     }
     *ret_twin = r == 0 ? wait.twin : -1;
     return r;

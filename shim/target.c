@@ -116,6 +116,7 @@ int target_find(struct target *target, int dirfd, const char *path, bool follow)
     target->changes_name = target->only_existing = false;
     target->no_sidecar = target->waited = false;
     target->wait_time = target->waited_before = 0;
+    target->telling = (struct telling){.start = 0};
     target->why[0] = '\0';
     int r = canonical_resolve(dirfd, path, follow, &target->where);
     if (r < 0) {
@@ -248,6 +249,7 @@ static bool find_owner(const char *path, bool in_lockdir, struct target *target)
 
 bool target_of_sidecar(struct target *target, int fd) {
     char *path = target->where.scratch;
+    target->telling = (struct telling){.start = 0};
     TEXT(link, 40);
     text_put_descriptor(&link, fd);
     ssize_t n = sys_readlinkat(AT_FDCWD, link.start, path, sizeof(target->where.path) - 1);

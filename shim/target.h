@@ -19,6 +19,14 @@
 #include "lib/sys_linux.h"
 #include "shim/text.h"
 
+/* How a wait for it is told of (telling.h). Times are CLOCK_MONOTONIC, microseconds. */
+struct telling {
+    uint64_t start, at; /* 0: there was none yet */
+    uint64_t repeat_at, repeat, interval;
+    pid_t holder; /* who was told of last */
+    bool said;
+};
+
 struct target {
     struct canonical where; /* where.directory is hidden (hidden.h) */
     const struct rule *rule;
@@ -29,8 +37,9 @@ struct target {
     bool no_sidecar;                 /* there was none, and it could not be made */
     bool waited;                     /* somebody else had it: the path has to be looked at again */
     uint64_t wait_time;              /* microseconds, of all waits together */
-    uint64_t waited_before;          /* by the same call, for what it meant before */
-    char why[640];                   /* what a failed wait found out; "" for nothing */
+    struct telling telling;
+    uint64_t waited_before; /* by the same call, for what it meant before */
+    char why[640];          /* what a failed wait found out; "" for nothing */
     bool exists;
     struct sys_stat data; /* if it exists; else only data.mode, as asked for */
 };

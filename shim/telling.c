@@ -22,9 +22,12 @@ static uint64_t add(uint64_t time, uint64_t duration) {
     return duration > CLOCK_FOREVER - time ? CLOCK_FOREVER : time + duration;
 }
 
-void telling_begin(struct telling *telling, uint64_t warn_after) {
-    uint64_t now = clock_now();
-    *telling = (struct telling){
+void telling_begin(struct target *target) {
+    uint64_t now = clock_now(), warn_after = target->rule->options->warn_after;
+    if (target->telling.start != 0) {
+        return;
+    }
+    target->telling = (struct telling){
         .start = now,
         .at = add(now, warn_after),
         .repeat = at_least(warn_after, CLOCK_SECOND),
@@ -78,10 +81,9 @@ static void put_holder(struct text *line, pid_t pid) {
     }
 }
 
-static void put_beginning(struct text *line, const struct telling *telling,
-                          const struct target *target) {
+static void put_beginning(struct text *line, const struct target *target) {
     text_put(line, "waiting ");
-    text_put_duration(line, clock_now() - telling->start);
+    text_put_duration(line, clock_now() - target->telling.start);
     text_put(line, " for ");
     text_put_visible(line, target->where.path);
     text_put(line, ": ");
@@ -103,18 +105,20 @@ static void put_unknown_owner(struct text *line, const struct target *target,
 }
 
 /* owner: where it is a soft lock. */
-static void look(struct telling *telling, const struct target *target, pid_t holder,
-                 const struct soft_owner *owner) {
+static void put_whom(struct text *line, const struct target *target, pid_t holder,
+                     const struct soft_owner *owner) {
+    if (owner && owner->state != SOFT_ALIVE) {
+        put_unknown_owner(line, target, owner);
+    } else {
+        put_holder(line, holder);
+    }
+}
+
+/* Whether a line is due, which is said then. */
+static bool is_due(struct telling *telling, pid_t holder) {
     uint64_t now = clock_now();
-    if (!telling->said || now >= telling->repeat_at || holder != telling->holder) {
-        TEXT(line, 1000);
-        put_beginning(&line, telling, target);
-        if (owner && owner->state != SOFT_ALIVE) {
-            put_unknown_owner(&line, target, owner);
-        } else {
-            put_holder(&line, holder);
-        }
-        say(&line);
+    bool due = !telling->said || now >= telling->repeat_at || holder != telling->holder;
+    if (due) {
         telling->said = true;
         telling->holder = holder;
         telling->repeat_at = now + telling->repeat;
@@ -122,46 +126,57 @@ static void look(struct telling *telling, const struct target *target, pid_t hol
         telling->interval = at_most(2 * telling->interval, telling->repeat);
     }
     telling->at = at_most(now + telling->interval, telling->repeat_at);
+    return due;
 }
 
-void telling_look(struct telling *telling, const struct target *target,
-                  const struct lock_key *key) {
+static void look(struct target *target, pid_t holder, const struct soft_owner *owner) {
+    if (is_due(&target->telling, holder)) {
+        TEXT(line, 1000);
+        put_beginning(&line, target);
+        put_whom(&line, target, holder, owner);
+        say(&line);
+    }
+}
+
+void telling_look(struct target *target, const struct lock_key *key) {
     uint64_t start = clock_now();
-    look(telling, target, find_holder(key), NULL);
+    look(target, find_holder(key), NULL);
     uint64_t end = clock_now();
-    telling->at = at_least(telling->at, end + wait_pause_after(end - start));
+    target->telling.at = at_least(target->telling.at, end + wait_pause_after(end - start));
 }
 
-void telling_look_soft(struct telling *telling, const struct target *target,
-                       const struct soft_owner *owner) {
-    look(telling, target, owner->pid, owner);
+void telling_look_soft(struct target *target, const struct soft_owner *owner) {
+    look(target, owner->pid, owner);
 }
 
-void telling_turn(const struct target *target, uint64_t start) {
-    const struct telling telling = {.start = start};
-    TEXT(line, 900);
-    put_beginning(&line, &telling, target);
-    text_put(&line, "a process that waits to write to it comes first");
-    say(&line);
+void telling_look_turn(struct target *target) {
+    if (is_due(&target->telling, target->telling.holder)) {
+        TEXT(line, 900);
+        put_beginning(&line, target);
+        text_put(&line, "a process that waits to write to it comes first");
+        say(&line);
+    }
 }
 
-void telling_doubt(struct telling *telling, const struct target *target, const char *who) {
+void telling_doubt(struct target *target, const char *who) {
     TEXT(line, 1000);
-    put_beginning(&line, telling, target);
+    put_beginning(&line, target);
     text_put(&line, "perhaps for ever, each for another: ");
     text_put(&line, who);
     say(&line);
-    telling->said = true;
+    target->telling.said = true;
 }
 
-void telling_end(const struct telling *telling, const struct target *target) {
-    if (!telling->said) {
+void telling_end(struct target *target) {
+    const struct telling telling = target->telling;
+    target->telling = (struct telling){.start = 0};
+    if (!telling.said) {
         return;
     }
     TEXT(line, 900);
     text_put(&line, "got ");
     text_put_visible(&line, target->where.path);
     text_put(&line, " after ");
-    text_put_duration(&line, clock_now() - telling->start);
+    text_put_duration(&line, clock_now() - telling.start);
     say(&line);
 }

@@ -15,25 +15,18 @@
 #include "shim/proclocks.h"
 #include "shim/target.h"
 
-struct telling {
-    uint64_t start, at; /* CLOCK_MONOTONIC; `at`: when telling_look is due */
-    uint64_t repeat_at, repeat, interval;
-    pid_t holder; /* who was told of last */
-    bool said;
-};
-
-void telling_begin(struct telling *telling, uint64_t warn_after);
-void telling_look(struct telling *telling, const struct target *target, const struct lock_key *key);
+/* One call may have to wait several times for one target, which counts as one wait: the
+ * second telling_begin does nothing. When telling_look is due: target->telling.at. */
+void telling_begin(struct target *target);
+void telling_look(struct target *target, const struct lock_key *key);
 /* The same for a soft lock, whose marker says whose it is, or does not. */
-void telling_look_soft(struct telling *telling, const struct target *target,
-                       const struct soft_owner *owner);
-/* A reader that stands back for a writer does so past warn-after; `start`: since
- * when. */
-void telling_turn(const struct target *target, uint64_t start);
-/* It has the lock now. */
-void telling_end(const struct telling *telling, const struct target *target);
+void telling_look_soft(struct target *target, const struct soft_owner *owner);
+/* A reader that stands back for a writer. */
+void telling_look_turn(struct target *target);
+/* It need not wait any more. */
+void telling_end(struct target *target);
 
 /* "perhaps for ever: pid ..." after the usual line's beginning. */
-void telling_doubt(struct telling *telling, const struct target *target, const char *who);
+void telling_doubt(struct target *target, const char *who);
 
 #endif

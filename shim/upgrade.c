@@ -11,6 +11,7 @@
 #include "shim/hidden.h"
 #include "shim/program.h"
 #include "shim/say.h"
+#include "shim/sibling.h"
 #include "shim/turn.h"
 #include "shim/wait.h"
 
@@ -41,20 +42,42 @@ static bool unchanged(const struct sys_stat *a, const struct sys_stat *b) {
            same_time(a->mtime, b->mtime) && same_time(a->ctime, b->ctime);
 }
 
+static void put_why(struct target *target, const char *reason) {
+    struct text why = {.start = target->why, .size = sizeof(target->why)};
+    text_put(&why, reason);
+}
+
+/* Those who share it are ancestors that wait for this process: shared again, with a turn
+ * among those whom they let in. */
+static int go_on_below_readers(struct target *target, int fd, uint64_t until) {
+    int r = sibling_pass(target, fd, until);
+    if (r < 0 || r == WAITED_JOIN) {
+        return r;
+    }
+    if (sys_flock(fd, LOCK_SH | LOCK_NB) < 0) {
+        put_why(target, "who has shared it with this process has let somebody else write to it");
+        return -EDEADLK;
+    }
+    return WAITED_LOCKED;
+}
+
 /* The conversion itself. 0, or an error after which nothing is locked. */
 static int convert(struct target *target, int fd, struct sidecar_id id, uint64_t until) {
-    int r = sys_flock(fd, LOCK_EX | LOCK_NB);
-    if (r != -EWOULDBLOCK) {
-        return r;
+    int r, ours;
+    do {
+        r = sys_flock(fd, LOCK_EX | LOCK_NB);
+        if (r == -EWOULDBLOCK) {
+            r = wait_for_lock(target, fd, id, LOCK_EX, until, &ours);
+        }
+        if (r == WAITED_PASS) {
+            r = go_on_below_readers(target, fd, until);
+        }
+    } while (r == WAITED_JOIN); /* they are at work again */
+    if (r == WAITED_OURS) {
+        put_why(target, "whoever else has it waits for this process");
+        return -EDEADLK;
     }
-    int ours;
-    r = wait_for_lock(target, fd, id, LOCK_EX, until, &ours);
-    if (r == WAITED_LOCKED || r < 0) {
-        return r;
-    }
-    struct text why = {.start = target->why, .size = sizeof(target->why)};
-    text_put(&why, "whoever else has it waits for this process");
-    return -EDEADLK;
+    return r < 0 ? r : 0;
 }
 
 /* The shared lock, again: somebody may be writing by now, and is waited for
@@ -73,8 +96,12 @@ static bool take_back(struct target *target, int fd, struct sidecar_id id, uint6
 /* Set once there was one: then each open for writing has to look. */
 static atomic_bool any_lost;
 
-static void lose(struct sidecar_id id) {
+void upgrade_may_be_lost(void) {
     atomic_store(&any_lost, true);
+}
+
+static void lose(struct sidecar_id id) {
+    upgrade_may_be_lost();
     struct gate gate = gate_enter_alone();
     hidden_set_modes(id, MODE_SHARED, MODE_LOST);
     gate_leave(gate);
@@ -109,6 +136,10 @@ int upgrade(struct target *target, int fd, struct sidecar_id id, uint64_t until)
     if (r < 0) {
         return r;
     }
+    if (sibling_has_turn(fd)) { /* asking once more would give it up */
+        hidden_set_mode(fd, MODE_EXCLUSIVE);
+        return 0;
+    }
     program_join_all(fd, id);
     bool existed = target->exists;
     struct sys_stat before = target->data;
@@ -128,6 +159,7 @@ int upgrade(struct target *target, int fd, struct sidecar_id id, uint64_t until)
         hidden_set_mode(fd, MODE_EXCLUSIVE);
         return 0;
     }
+    sibling_end_turn(fd);
     /* Past its time, or when a signal is to end it, it must not wait again. */
     if (!take_back(target, fd, id, r == -ETIMEDOUT || r == -EINTR ? 0 : until)) {
         lose(id);
@@ -139,6 +171,7 @@ int upgrade(struct target *target, int fd, struct sidecar_id id, uint64_t until)
 void upgrade_abandon(int fd) {
     struct sidecar_id id;
     turn_unmark(fd);
+    sibling_end_turn(fd);
     if (table_id(fd, table_get(fd), &id) && sys_flock(fd, LOCK_SH | LOCK_NB) < 0) {
         lose(id);
     }

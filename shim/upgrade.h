@@ -19,14 +19,19 @@
  * for more is harmless); else it is shared again, and the result is -EDEADLK
  * (somebody wrote to the file or replaced it), -ETIMEDOUT, -EINTR or an error.
  *
+ * Below ancestors that have it shared as well, and wait for this process, it goes on with
+ * a turn among those that they let in (sibling.h), which lasts as long as the hold.
+ *
  * After -ETIMEDOUT or -EINTR it is not waited for once more. When somebody else
  * has it exclusively at that moment the shared hold is lost, which is said; then
  * this process may not write to the file until it has closed what it read.
  */
 int upgrade(struct target *target, int fd, struct sidecar_id id, uint64_t until);
 
-/* Whether a shared hold of this sidecar was lost, and its file is still open. */
+/* Whether a shared hold of this sidecar was lost, or is worth as little (MODE_LOST), and
+ * its file is still open. Only after the other one is that looked for. */
 bool upgrade_was_lost(struct sidecar_id id);
+void upgrade_may_be_lost(void);
 
 /* For one that does not come back (doing.h). */
 void upgrade_abandon(int fd);

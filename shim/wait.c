@@ -28,7 +28,6 @@ struct wait {
     uint64_t until;
     struct family family;
     struct circle circle;
-    struct telling telling;
     uint64_t began;
     bool marked; /* readers are to let us have our turn */
 };
@@ -50,7 +49,7 @@ static uint64_t earliest(const struct wait *wait) {
     uint64_t next = wait->until;
     next = wait->family.look < next ? wait->family.look : next;
     next = wait->circle.look_at < next ? wait->circle.look_at : next;
-    return wait->telling.at < next ? wait->telling.at : next;
+    return wait->target->telling.at < next ? wait->target->telling.at : next;
 }
 
 static void put_why(struct target *target, const char *why) {
@@ -101,7 +100,7 @@ static int look_for_circle(struct wait *wait) {
         }
         return -EDEADLK;
     case CIRCLE_DOUBT:
-        telling_doubt(&wait->telling, target, target->why + strlen("deadlock: "));
+        telling_doubt(target, target->why + strlen("deadlock: "));
         break;
     case CIRCLE_NONE:
         break;
@@ -120,8 +119,8 @@ static int look(struct wait *wait, int *ret_fd) {
     if (r == WAITED_LOCKED && now >= wait->circle.look_at) {
         r = look_for_circle(wait);
     }
-    if (r == WAITED_LOCKED && now >= wait->telling.at) {
-        telling_look(&wait->telling, wait->target, &wait->family.nested.key);
+    if (r == WAITED_LOCKED && now >= wait->target->telling.at) {
+        telling_look(wait->target, &wait->family.nested.key);
     }
     if (r == WAITED_LOCKED && wait->operation == LOCK_EX &&
         table_kind(table_get(wait->fd)) == TABLE_HIDDEN) {
@@ -143,7 +142,7 @@ static int wait_blocked(struct wait *wait, int *ret_fd, signal_set blocked) {
     wait->began = clock_now();
     family_begin(&wait->family, wait->began);
     circle_begin(&wait->circle);
-    telling_begin(&wait->telling, wait->target->rule->options->warn_after);
+    telling_begin(wait->target);
     for (;;) {
         const struct cancellable wake = cancel_begin(&wakening);
         if (we_have_it(wait)) {
@@ -156,7 +155,6 @@ static int wait_blocked(struct wait *wait, int *ret_fd, signal_set blocked) {
             continue;
         }
         if (r == 0) {
-            telling_end(&wait->telling, wait->target);
             return WAITED_LOCKED;
         }
         if (r != -ETIMEDOUT || clock_now() >= wait->until) {
@@ -202,13 +200,12 @@ int wait_for_turn(struct target *target, int fd, uint64_t until) {
     (void)sys_flock(fd, LOCK_UN);
     signal_set blocked = doing_hold_signals();
     int r = 0;
-    bool said = false;
+    telling_begin(target);
     while (r == 0 && turn_of_writer(fd) != 0) {
         cancelling_test(blocked);
         r = backoff_sleep(&pause, turn, blocked);
-        if (!said && clock_now() - start >= target->rule->options->warn_after) {
-            telling_turn(target, start);
-            said = true;
+        if (clock_now() >= target->telling.at) {
+            telling_look_turn(target);
         }
     }
     doing_let_signals_in(blocked);

@@ -152,3 +152,96 @@ Test(families, children_in_a_circle) {
     around("open $h{$f}, '+<', $f");
     around("open $h{$f}, '<', \"$f.lock\" or die $!; flock $h{$f}, LOCK_EX");
 }
+
+/* Reads the file, and then opens it for writing, too (O6). With a number: when another one
+ * has read it as well. */
+static void make_upgrade(void) {
+    put_file("upgrade.pl",
+             "my ($me, $again) = @ARGV;\n"
+             "AGAIN: open R, '<', 'a.csv' or die; my $n = <R>;\n"
+             "if ($me) { open F, '>', \"here$me\"; for (1 .. 3000) { last if -e 'here1' && -e "
+             "'here2'; select undef, undef, undef, 0.01 } }\n"
+             "unless (open W, '>', 'a.csv') { my $e = $! + 0; close R; $again ? goto AGAIN : "
+             "exit $e }\n"
+             "mkdir 'alone' or open F, '>', 'together';\n"
+             "select undef, undef, undef, 0.05; print W $n + 1, \"\\n\";\n"
+             "rmdir 'alone'; close W; close R\n");
+}
+
+/* Below one who only reads, and waits for it; two generations of them; with others of
+ * the family at work meanwhile. */
+Test(families, a_child_of_a_reader_reads_and_then_writes) {
+    make_upgrade();
+    static const char *const shells[] = {
+        "exec 3<a.csv; perl upgrade.pl; exit $?",
+        "exec 3<a.csv; sh -c 'exec 4<a.csv; perl upgrade.pl; exit $?'; exit $?",
+        "exec 3<a.csv; (perl upgrade.pl; exit $?); exit $?",
+        "exec 3<a.csv; sleep 60 & perl upgrade.pl; s=$?; kill $!; exit $s",
+    };
+    char expected[20];
+    for (size_t i = 0; i < sizeof(shells) / sizeof(shells[0]); i++) {
+        cr_expect_eq(run_shell("*.csv", shells[i]), 0, "%s", shells[i]);
+        snprintf(expected, sizeof(expected), "%zu\n", i + 1);
+        cr_expect_str_eq(file_content("a.csv"), expected, "%s", shells[i]);
+        cr_expect_eq(lock_state("a.csv"), FREE, "%s", shells[i]);
+    }
+    /* It has its turn until it has closed what it read, and may write again. */
+    cr_expect_eq(run_shell("*.csv", "exec 3<a.csv; perl -e 'open R, q(<), q(a.csv) or die; for (1 "
+                                    ".. 3) { open W, q(>>), q(a.csv) or die; print W qq(x\\n); "
+                                    "close W }'; exit $?"),
+                 0);
+    cr_expect_str_eq(file_content("a.csv"), "4\nx\nx\nx\n");
+}
+
+/* Two siblings that both have read it: one goes on, one is told. */
+Test(families, two_children_of_a_reader_read_and_then_write) {
+    make_upgrade();
+    static const char *const shells[] = {
+        "exec 3<a.csv; perl upgrade.pl 1 & perl upgrade.pl 2; s=$?; wait $!; exit $((s + $?))",
+        "exec 3<a.csv; sh -c 'exec 4<a.csv; perl upgrade.pl 1; exit $?' & "
+        "sh -c 'perl upgrade.pl 2; exit $?'; s=$?; wait $!; exit $((s + $?))",
+    };
+    for (int i = 0; i < 4; i++) {
+        put_file("a.csv", "0\n");
+        cr_expect_eq(run_shell("*.csv", shells[i % 2]), EDEADLK, "%s", shells[i % 2]);
+        cr_expect_str_eq(file_content("a.csv"), "1\n", "%s", shells[i % 2]);
+        (void)unlink("here1");
+        (void)unlink("here2");
+    }
+    put_file("a.csv", "0\n");
+    cr_expect_eq(run_shell("*.csv", "exec 3<a.csv; for i in 1 2 3 4; do perl upgrade.pl 0 1 & done "
+                                    "2>err; wait"),
+                 0);
+    cr_expect_str_eq(file_content("a.csv"), "4\n");
+    cr_expect_neq(access("together", F_OK), 0);
+}
+
+/* The reader above has to be asleep. */
+Test(families, a_child_of_a_reader_at_work_waits) {
+    make_upgrade();
+    put_file("work.pl", "open R, '<', 'a.csv' or die; my $n = <R>;\n"
+                        "unless ($child = fork) { exec 'perl', 'upgrade.pl' }\n"
+                        "my $end = time + 30; 1 until -s 'log' || time > $end;\n"
+                        "my $busy = time + 2; 1 until time > $busy;\n"
+                        "open A, '<', 'a.csv' or die; die if <A> ne $n;\n"
+                        "waitpid $child, 0; exit $? >> 8\n");
+    cr_expect_eq(run_shell("*.csv warn-after=20ms", "AUTOLOCK_LOG=log perl work.pl"), 0);
+    cr_expect_str_eq(file_content("a.csv"), "1\n");
+    cr_expect(strstr(file_content("log"), "autolock: got "), "%s", file_content("log"));
+}
+
+/* In the family readers are let in while one writes; what they have read then may be
+ * half of it. */
+Test(families, a_child_that_reads_what_is_being_written) {
+    cr_assert_eq(run_shell(NULL, "mkfifo in go done"), 0);
+    put_file("write.pl", "open F, '+<', 'a.csv' or die; my $n = <F>; open P, '>', 'in'; print P "
+                         "'x'; close P; open P, '<', 'go'; <P>; seek F, 0, 0; print F $n + 1; "
+                         "close F; open P, '>', 'done'; print P 'x'\n");
+    put_file("read.pl", "open P, '<', 'in'; <P>; open R, '<', 'a.csv' or die; my $n = <R>; open P, "
+                        "'>', 'go'; print P 'x'; close P; open P, '<', 'done'; <P>;\n"
+                        "open W, '>', 'a.csv' or exit $! + 0; print W $n + 1\n");
+    cr_expect_eq(run_shell("*.csv", "exec 3<a.csv; perl write.pl & perl read.pl; s=$?; wait $!; "
+                                    "exit $s"),
+                 EDEADLK);
+    cr_expect_str_eq(file_content("a.csv"), "1\n");
+}
