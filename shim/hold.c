@@ -86,7 +86,7 @@ enum choice { CHOICE_OWN, CHOICE_JOIN, CHOICE_LATER, CHOICE_STALE };
 
 /* By what the process has already, found as `own`; `twin` is made of that or of
  * fd, which is a new descriptor of the sidecar, or the program's own one. */
-static int choose(struct attempt *attempt, int fd, enum choice *ret, int *ret_own,
+static int choose(struct attempt *attempt, int fd, bool of_program, enum choice *ret, int *ret_own,
                   table_word *ret_word) {
     struct gate gate = gate_enter_alone();
     int r = 0, own = hidden_find(attempt->id, -1, ret_word);
@@ -97,6 +97,9 @@ static int choose(struct attempt *attempt, int fd, enum choice *ret, int *ret_ow
     } else if (mode == MODE_UPGRADING) {
         /* In a handler that has interrupted the upgrade, later would be never. */
         *ret = table_is_own_transit(*ret_word) ? CHOICE_STALE : CHOICE_LATER;
+        if (*ret == CHOICE_LATER && !of_program) {
+            r = adopt(attempt, hidden_make(fd, MODE_WAITING, attempt->id));
+        }
     } else if (mode == MODE_SHARED || mode == MODE_EXCLUSIVE) {
         *ret = CHOICE_JOIN;
         bool more = mode == MODE_SHARED && attempt->exclusive;
@@ -110,6 +113,16 @@ static int choose(struct attempt *attempt, int fd, enum choice *ret, int *ret_ow
     }
     gate_leave(gate);
     return r;
+}
+
+/* Other threads wait for the end of that, whatever it is. */
+static int turn_exclusive(struct attempt *attempt) {
+    int r = upgrade(attempt->target, attempt->twin, attempt->id, attempt->until);
+    if (r < 0) {
+        give_up(attempt);
+        wait_wake();
+    }
+    return r < 0 ? r : ROUND_DONE;
 }
 
 /* `made`: what became of the duplication of `own`. */
@@ -126,8 +139,7 @@ static int join(struct attempt *attempt, int own, table_word word, int made) {
     if (table_mode(word) == MODE_EXCLUSIVE || !attempt->exclusive) {
         return ROUND_DONE;
     }
-    int r = upgrade(attempt->target, attempt->twin, attempt->id, attempt->until);
-    return r < 0 ? r : ROUND_DONE;
+    return turn_exclusive(attempt);
 }
 
 /* Set first, then looked for others: a signal handler of this thread may take one
@@ -180,8 +192,7 @@ static int upgrade_program_lock(struct attempt *attempt) {
         give_up(attempt);
         return r < 0 ? r : ROUND_AGAIN;
     }
-    r = upgrade(attempt->target, attempt->twin, attempt->id, attempt->until);
-    return r < 0 ? r : ROUND_DONE;
+    return turn_exclusive(attempt);
 }
 
 /* Our own description has the lock. */
@@ -264,6 +275,29 @@ static int lock(struct attempt *attempt) {
     return r;
 }
 
+/*
+ * Another thread turns our shared lock into an exclusive one, and what we asked of that
+ * description now would take that down. So this one stands in the queue by itself, like
+ * anybody who wants to write, until that has come to an end: for others to see, and to
+ * find out whether there is any sense in it.
+ */
+static int wait_for_upgrade(struct attempt *attempt) {
+    int ours, r = failure_before_wait(attempt->target);
+    if (r < 0) {
+        return r;
+    }
+    if (attempt->twin >= 0) {
+        r = sys_flock(attempt->twin, LOCK_EX | LOCK_NB);
+        if (r == -EWOULDBLOCK) {
+            r = wait_for_lock(attempt->target, attempt->twin, attempt->id, LOCK_EX, attempt->until,
+                              &ours);
+        }
+        give_up(attempt);
+    }
+    r = r < 0 ? r : pause_before_next(attempt);
+    return r < 0 ? r : ROUND_LATER;
+}
+
 static int open_sidecar(struct attempt *attempt, int *ret_fd) {
     struct target *target = attempt->target;
     int directory = target->where.directory;
@@ -301,7 +335,7 @@ static int one_round(struct attempt *attempt) {
         return nobody_has_it ? ROUND_DONE : r;
     }
     enum choice choice;
-    r = choose(attempt, program < 0 ? fd : program, &choice, &own, &word);
+    r = choose(attempt, program < 0 ? fd : program, program >= 0, &choice, &own, &word);
     if (program < 0) {
         (void)sys_close(fd);
     } else if (r == 0 && choice == CHOICE_OWN) {
@@ -311,9 +345,8 @@ static int one_round(struct attempt *attempt) {
     switch (choice) {
     case CHOICE_JOIN:
         return join(attempt, own, word, r);
-    case CHOICE_LATER: /* what we ask of that description now would take the upgrade down */
-        r = pause_before_next(attempt);
-        return r < 0 ? r : ROUND_LATER;
+    case CHOICE_LATER:
+        return r < 0 ? r : wait_for_upgrade(attempt);
     case CHOICE_STALE:
         return -EDEADLK;
     default:

@@ -15,6 +15,9 @@
 #include "shim/turn.h"
 #include "shim/wait.h"
 
+/* One that waits for the end of the upgrade may just have got the lock in our place. */
+#define ANOTHER_THREAD (20 * CLOCK_MILLISECOND)
+
 static bool later(struct sys_stat_time a, struct timespec b) {
     return a.seconds > b.tv_sec || (a.seconds == b.tv_sec && a.nanoseconds >= b.tv_nsec);
 }
@@ -83,6 +86,9 @@ static int convert(struct target *target, int fd, struct sidecar_id id, uint64_t
 /* The shared lock, again: somebody may be writing by now, and is waited for
  * until `until`. What the conversion has found out is kept for the message. */
 static bool take_back(struct target *target, int fd, struct sidecar_id id, uint64_t until) {
+    if (until == 0 && gate_has_threads()) {
+        until = clock_now() + ANOTHER_THREAD;
+    }
     char why[sizeof(target->why)];
     memcpy(why, target->why, sizeof(why));
     int r = sys_flock(fd, LOCK_SH | LOCK_NB), ours;
@@ -157,6 +163,7 @@ int upgrade(struct target *target, int fd, struct sidecar_id id, uint64_t until)
     }
     if (r == 0) {
         hidden_set_mode(fd, MODE_EXCLUSIVE);
+        wait_wake();
         return 0;
     }
     sibling_end_turn(fd);

@@ -22,9 +22,10 @@
  * Below ancestors that have it shared as well, and wait for this process, it goes on with
  * a turn among those that they let in (sibling.h), which lasts as long as the hold.
  *
- * After -ETIMEDOUT or -EINTR it is not waited for once more. When somebody else
- * has it exclusively at that moment the shared hold is lost, which is said; then
- * this process may not write to the file until it has closed what it read.
+ * After -ETIMEDOUT or -EINTR it is not waited for once more (but 20 ms, since a thread that
+ * waits for the end of this may have got it for a moment). When somebody else has it
+ * exclusively then, the shared hold is lost, which is said; and this process may not write
+ * to the file until it has closed what it read.
  */
 int upgrade(struct target *target, int fd, struct sidecar_id id, uint64_t until);
 

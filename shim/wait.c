@@ -69,8 +69,7 @@ static bool we_have_it(const struct wait *wait) {
         hidden_find(wait->id, wait->fd, &word) < 0) {
         return false;
     }
-    return is_of_program(wait) ? table_is_locked(word) && !program_has_it(wait->fd, wait->id)
-                               : table_mode(word) >= MODE_SHARED;
+    return table_is_locked(word) && !(is_of_program(wait) && program_has_it(wait->fd, wait->id));
 }
 
 /* Ourselves and our ancestors. WAITED_LOCKED stands for "wait on". */

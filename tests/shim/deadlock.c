@@ -105,6 +105,27 @@ Test(deadlock, with_several_threads) {
     puppet_kill(two[1]);
 }
 
+/* One thread turns its shared lock into an exclusive one, and another one waits for it to
+ * have done so, which is part of the circle. */
+Test(deadlock, with_a_thread_that_waits_for_anothers_upgrade) {
+    struct puppet *two[] = {start(), start()};
+    cr_assert_eq(puppet_call(two[0], "open b.csv 2"), 3);
+    cr_assert_eq(puppet_call(two[0], "open a.csv 0"), 4);
+    cr_assert_eq(puppet_call(two[1], "open a.csv 0"), 3);
+    cr_assert_eq(puppet_call(two[0], "open_thread a.csv 2"), 0);
+    wait_until_queued(two[0]->pid);
+    puppet_tell(two[1], "open b.csv 2");
+    cr_expect_eq(puppet_first(two, 2, 2500), -1, "a false alarm: %s", file_content("log"));
+    puppet_tell(two[0], "open a.csv 0");
+    for (int i = 0; i < 6000 && !strstr(file_content("log"), "deadlock: "); i++) {
+        usleep(10000);
+    }
+    cr_expect(strstr(file_content("log"), "deadlock: "), "%s", file_content("log"));
+    puppet_kill(two[0]);
+    (void)puppet_first(&two[1], 1, LONG_ENOUGH);
+    puppet_kill(two[1]);
+}
+
 /* A forked child that has the file open as well may release it, whoever else
  * waits: no alarm as long as it lives. */
 Test(deadlock, a_forked_child_that_may_release) {

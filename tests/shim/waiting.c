@@ -327,3 +327,37 @@ Test(waiting, beside_somebody_who_replaces_it_for_longer_than_the_timeout) {
     cr_expect_eq(puppet_call(puppet, "open a.csv 2"), 3);
     (void)puppet_end(puppet);
 }
+
+static int count(const char *text, const char *part) {
+    int n = 0;
+    for (const char *at = text; (at = strstr(at, part)); at += strlen(part)) {
+        n++;
+    }
+    return n;
+}
+
+/* One thread waits to have alone what it shares; another one, which waits until it does,
+ * says so for itself, and goes on when it does. */
+Test(waiting, for_the_upgrade_of_another_thread) {
+    struct stranger stranger = stranger_locks("a.csv", LOCK_SH);
+    struct puppet *puppet = puppet_start("*.csv warn-after=1ms", "AUTOLOCK_LOG=log", NULL);
+    cr_assert_eq(puppet_call(puppet, "open a.csv 0"), 3);
+    cr_assert_eq(puppet_call(puppet, "open_thread a.csv 2"), 0);
+    wait_until_queued(puppet->pid);
+    puppet_tell(puppet, "open a.csv 0");
+    wait_until_queue_is(puppet->pid, 2);
+    for (int i = 0; i < 3000 && count(file_content("log"), "waiting ") < 2; i++) {
+        cr_assert_eq(puppet_first(&puppet, 1, 10), -1);
+    }
+    stranger_leaves(stranger);
+    cr_expect_geq(puppet_result(puppet), 4);
+    cr_expect_geq(puppet_call(puppet, "join_thread 0"), 4);
+    cr_expect_eq(count(file_content("log"), "got "), 2, "%s", file_content("log"));
+    cr_expect_eq(lock_state("a.csv"), EXCLUSIVE);
+    for (int fd = 3; fd <= 5; fd++) {
+        cr_expect_eq(puppet_call(puppet, "close %d", fd), 0);
+    }
+    cr_expect_eq(puppet_call(puppet, "list_above"), 0);
+    cr_expect_eq(lock_state("a.csv"), FREE);
+    (void)puppet_end(puppet);
+}
