@@ -7,6 +7,7 @@
 
 #include "lib/clock.h"
 #include "lib/fair.h"
+#include "lib/flock_wait.h"
 #include "lib/holds.h"
 #include "lib/process_mark.h"
 #include "lib/soft.h"
@@ -150,6 +151,7 @@ PUBLIC void filelock_cancel(struct filelock *lock) {
 static int release_file(struct filelock *lock, struct hold *hold) {
     holds_fold(lock, hold);
     int r = give_back(lock, hold->fd);
+    flock_wait_tidy(); /* what the acquire had no time for: others can go on by now */
     if (r == 0 || r == -ESTALE) {
         if (lock->flags & FILELOCK_FAIR) {
             fair_note_release(lock, hold);
@@ -208,6 +210,7 @@ PUBLIC void filelock_destroy(struct filelock *lock) {
         lock->spare = hold->next;
         deallocate(hold);
     }
+    flock_wait_tidy();
     cancel_destroy(&lock->cancel);
     (void)pthread_mutex_destroy(&lock->mutex);
     deallocate(lock);

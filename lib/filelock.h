@@ -41,9 +41,12 @@
  * inherits a lock across execve(2), but a soft one that is held stays until the process
  * ends.
  * Signals: only filelock_cancel is async-signal-safe. While a wait with a limit
- * lasts, one real-time signal that had its default action has a handler of ours;
- * one without a limit leaves all as it is until it is cancelled. A handler must
- * not leave an acquire by longjmp, nor pthread_cancel asynchronously end it.
+ * lasts, and until what it has got is released, one real-time signal that had its
+ * default action has a handler of ours, which does as that did, and the process has
+ * a timer that is disarmed; so no system call is interrupted by us. (Putting both
+ * back at once would take a tenth of the time of a hand-over.) A wait without a limit
+ * leaves all as it is until it is cancelled. A handler must not leave an acquire by
+ * longjmp, nor pthread_cancel asynchronously end it.
  */
 #ifndef FILELOCK_H
 #define FILELOCK_H

@@ -38,8 +38,9 @@ int flock_tick_start(int number, uint64_t until);
  * more: one that is on its way arrives at the latest at the end of a system call that
  * is made here with the signal let in.
  *
- * let_in: the mask in force is the program's, which lets ours in; else all signals
- * are blocked.
+ * let_in: the mask in force is the program's, which lets ours in, and the caller is in a
+ * hurry: of a timer and its signal's handler as much is left for flock_wait_tidy as can
+ * be. Else all signals are blocked.
  */
 void flock_tick_stop(bool let_in);
 

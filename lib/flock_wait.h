@@ -12,8 +12,8 @@
  * tried again and again with growing pauses.
  *
  * Somebody else's release is felt as soon as flock_wait returns. So as little as
- * possible is done between the wake-up and that: no system call, or, with a limit, two
- * (the timer, the handler).
+ * possible is done between the wake-up and that: no system call, or, with a limit, one
+ * (the timer is disarmed). The timer and the handler are left for the time being.
  *
  * Thread-safe; usable in a signal handler that interrupted another wait.
  */
@@ -56,9 +56,16 @@ int flock_wait_blocked(int fd, int operation, uint64_t until, unsigned flags, si
  * The same for a wait without flags and with the program's mask, which is in force as
  * long as it lasts, and afterwards where the result is 0; otherwise all signals are
  * blocked, and *ret_blocked is the program's mask. wait is not NULL.
+ *
+ * With 0, and a limit, a timer that is disarmed and the handler of its signal may still
+ * be there: the caller calls flock_wait_tidy as soon as time does not matter any more.
  */
 int flock_wait(int fd, int operation, uint64_t until, const struct cancellable *wait,
                signal_set *ret_blocked);
+
+/* Takes down what the waits of all threads that are over have left. Costs nothing where
+ * that is nothing. */
+void flock_wait_tidy(void);
 
 /* Takes down what the innermost wait of this thread has set up, which does not
  * come back. */

@@ -41,6 +41,11 @@ __attribute__((constructor(101))) static void watch_forks(void) {
     (void)pthread_atfork(fork_watch_prepare, fork_watch_in_parent, after_fork_in_child);
 }
 
+/* By dlclose(3), while something is held. */
+__attribute__((destructor)) static void leave_no_handler(void) {
+    flock_wait_tidy();
+}
+
 uint64_t object_thread(void) {
     static _Atomic uint64_t last;
     static _Thread_local uint64_t mine;

@@ -188,6 +188,9 @@ static int flock_rounds(struct taking *taking) {
 int take_flock(struct taking *taking) {
     taking->has_waited = taking->holds_signals = false;
     int r = flock_rounds(taking);
+    if (r < 0) {
+        flock_wait_tidy();
+    }
     if (taking->holds_signals) {
         (void)signals_mask(taking->blocked);
     }

@@ -35,6 +35,14 @@ void wait_signal_arrived(int number, siginfo_t *info, void *context);
 int wait_signal_take(signal_set used);
 void wait_signal_give_back(int number);
 
+/* The same without the system call that puts the program's action back: for who is in a
+ * hurry. Until wait_signal_tidy the handler stays, unless the program gives the signal
+ * another, and does what the program's action would. */
+void wait_signal_leave(int number);
+/* Puts back the actions of all that have been left and nobody uses. Costs nothing where
+ * there are none. */
+void wait_signal_tidy(void);
+
 /* Those of a thread with that mask that the program seems to use: pending ones, and
  * blocked ones, since it may wait for them in another way. (Who blocks them all uses
  * none in particular.) */

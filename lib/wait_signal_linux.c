@@ -30,16 +30,17 @@ static const int senders[] = {
 
 #define NUMBERS 64
 
-/* A signal. `state`: FREE, CHANGING (its action is being installed or restored), or
- * USER for each that has taken it, plus KEEPING while `before` is looked at. */
-enum { FREE = 0, CHANGING = 1, KEEPING = 1, USER = 2 };
+/* A signal. `state`: FREE, CHANGING (its action is being installed or restored), LEFT
+ * (nobody has taken it, but the handler is there yet), or USER for each that has taken
+ * it, plus KEEPING while `before` is looked at. */
+enum { FREE = 0, CHANGING = 1, LEFT = 2, KEEPING = 1, USER = 4 };
 struct wait_signal {
     _Atomic unsigned state;
     struct sigaction before; /* the program's */
 };
 static struct wait_signal table[NUMBERS + 1];
 
-static _Atomic signal_set in_use; /* a hint: those with users */
+static _Atomic signal_set in_use; /* a hint: those with users, or LEFT */
 static _Atomic signal_set ever;   /* those that ever had the handler; set before */
 
 static void let_others_run(void) {
@@ -72,20 +73,88 @@ static bool install(struct wait_signal *signal, int number) {
     return done;
 }
 
-/* Joins those who have taken it already. */
-static bool join(int number) {
-    struct wait_signal *signal = &table[number];
+static bool handler_is_ours(int number) {
     struct sigaction now;
+    return get_action(number, &now) && action_is_ours(&now);
+}
+
+/* The state is CHANGING. */
+static void restore(int number) {
+    struct wait_signal *signal = &table[number];
+    struct sigaction old;
+    int saved = errno;
+    (void)atomic_fetch_and(&in_use, ~signals_only(number));
+    if (SIGNALS_ACTION(number, &signal->before, &old) == 0 && !action_is_ours(&old)) {
+        (void)SIGNALS_ACTION(number, &old, NULL); /* the program has taken it from us */
+    }
+    errno = saved;
+    atomic_store(&signal->state, FREE);
+}
+
+/* The same where the program has had the time to give it a handler of its own, which
+ * must not be away for a moment. */
+static void restore_if_ours(int number) {
+    if (handler_is_ours(number)) {
+        restore(number);
+    } else {
+        (void)atomic_fetch_and(&in_use, ~signals_only(number));
+        atomic_store(&table[number].state, FREE);
+    }
+}
+
+/* One user less. True when that was the last one: then the state is `last`. */
+static bool drop(int number, unsigned last) {
+    struct wait_signal *signal = &table[number];
     unsigned state = atomic_load(&signal->state);
-    while (state >= USER) {
+    while (state >= USER) { /* or it is the child of a fork in a handler */
         if (state & KEEPING) {
             let_others_run();
             state = atomic_load(&signal->state);
-        } else if (atomic_compare_exchange_weak(&signal->state, &state, state + USER)) {
-            if (get_action(number, &now) && action_is_ours(&now)) {
+        } else if (atomic_compare_exchange_weak(&signal->state, &state,
+                                                state > USER ? state - USER : last)) {
+            return state == USER;
+        }
+    }
+    return false;
+}
+
+void wait_signal_give_back(int number) {
+    if (drop(number, CHANGING)) {
+        restore(number);
+    }
+}
+
+void wait_signal_leave(int number) {
+    (void)drop(number, LEFT);
+}
+
+void wait_signal_tidy(void) {
+    signal_set numbers = atomic_load(&in_use);
+    for (int number = 1; numbers; number++, numbers >>= 1) {
+        unsigned left = LEFT;
+        if (numbers & 1 &&
+            atomic_compare_exchange_strong(&table[number].state, &left, CHANGING)) {
+            restore_if_ours(number);
+        }
+    }
+}
+
+/* Joins those who have taken it already, or have left it. */
+static bool join(int number) {
+    struct wait_signal *signal = &table[number];
+    unsigned state = atomic_load(&signal->state);
+    while (state >= LEFT) {
+        if (state >= USER && state & KEEPING) {
+            let_others_run();
+            state = atomic_load(&signal->state);
+        } else if (atomic_compare_exchange_weak(&signal->state, &state,
+                                                state == LEFT ? USER : state + USER)) {
+            if (handler_is_ours(number)) {
                 return true;
             }
-            wait_signal_give_back(number); /* the program has taken it from us */
+            if (drop(number, CHANGING)) { /* the program has taken it from us */
+                restore_if_ours(number);
+            }
             return false;
         }
     }
@@ -135,34 +204,6 @@ int wait_signal_take(signal_set used) {
         }
     }
     return 0;
-}
-
-void wait_signal_give_back(int number) {
-    struct wait_signal *signal = &table[number];
-    unsigned state = atomic_load(&signal->state);
-    for (;;) {
-        if (state < USER) {
-            return; /* the child of a fork in a handler */
-        }
-        if (state & KEEPING) {
-            let_others_run();
-            state = atomic_load(&signal->state);
-        } else if (state > USER) {
-            if (atomic_compare_exchange_weak(&signal->state, &state, state - USER)) {
-                return;
-            }
-        } else if (atomic_compare_exchange_weak(&signal->state, &state, CHANGING)) {
-            break;
-        }
-    }
-    (void)atomic_fetch_and(&in_use, ~signals_only(number));
-    struct sigaction old;
-    int saved = errno;
-    if (SIGNALS_ACTION(number, &signal->before, &old) == 0 && !action_is_ours(&old)) {
-        (void)SIGNALS_ACTION(number, &old, NULL); /* the program has taken it from us */
-    }
-    errno = saved;
-    atomic_store(&signal->state, FREE);
 }
 
 unsigned wait_signal_senders(signal_set blocked) {

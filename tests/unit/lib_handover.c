@@ -1,11 +1,12 @@
 /* What lies between the wake-up of a waiter and the return of filelock_acquire, and
- * what is left behind: nothing (contract W4). */
+ * what is left behind: nothing that comes, and, once the lock is released, nothing. */
 #include <criterion/criterion.h>
 #include <errno.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/file.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -16,13 +17,18 @@
 
 TestSuite(handover, .init = scenario_begin, .fini = scenario_end, .timeout = 120);
 
+static bool has_timers(void) {
+    return *file_content("/proc/self/timers") != '\0';
+}
+
 static bool sleeps_undisturbed(long milliseconds) {
     struct timespec time = {.tv_nsec = milliseconds * 1000000};
     return nanosleep(&time, NULL) == 0;
 }
 
-/* 0: got, and nothing has been left. */
-static int take_and_look(uint64_t timeout) {
+/* 0: got, and nothing has been left but, as long as it is held (`keeps`), one handler,
+ * and a timer that does not tick. */
+static int take_and_look(uint64_t timeout, bool keeps) {
     struct filelock *mine;
     struct sigaction before[SIGRTMAX + 1], now;
     sigset_t mask, mask_now;
@@ -36,7 +42,9 @@ static int take_and_look(uint64_t timeout) {
         return 1;
     }
     (void)syscall(SYS_getppid); /* a mark for who traces this */
-    if (*file_content("/proc/self/timers") || caught() != handlers || !sleeps_undisturbed(40)) {
+    unsigned long long kept = caught() ^ handlers;
+    if (!sleeps_undisturbed(40) || kept & (kept - 1) || (!keeps && (kept || has_timers())) ||
+        filelock_release(mine) != 0 || caught() != handlers || has_timers()) {
         return 2;
     }
     (void)sigprocmask(SIG_BLOCK, NULL, &mask_now);
@@ -53,19 +61,19 @@ static int take_and_look(uint64_t timeout) {
 }
 
 static int for_ever(void) {
-    return take_and_look(FILELOCK_FOREVER);
+    return take_and_look(FILELOCK_FOREVER, false);
 }
 static int within_a_minute(void) {
-    return take_and_look(60 * FILELOCK_SECOND);
+    return take_and_look(60 * FILELOCK_SECOND, true);
 }
 static int within_20_ms(void) {
-    return take_and_look(20000);
+    return take_and_look(20000, true);
 }
 static int with_all_blocked(void) {
     sigset_t all;
     (void)sigfillset(&all);
     (void)sigprocmask(SIG_BLOCK, &all, NULL);
-    return take_and_look(20000);
+    return take_and_look(20000, false);
 }
 
 /* It stands before the call in which it waits, and is to get the lock there. */
@@ -98,9 +106,9 @@ Test(handover, one_call_without_a_limit) {
     calls_on_the_way(for_ever, 1);
 }
 
-/* And the timer, and the handler. */
-Test(handover, three_calls_with_a_limit) {
-    calls_on_the_way(within_a_minute, 3);
+/* And the timer. */
+Test(handover, two_calls_with_a_limit) {
+    calls_on_the_way(within_a_minute, 2);
 }
 
 /* The time is up when the lock has just come: the tick must not come behind it. */
@@ -118,7 +126,7 @@ Test(handover, a_tick_while_all_signals_are_blocked) {
     a_tick_on_its_way(with_all_blocked, SYS_timer_delete);
 }
 Test(handover, no_tick_when_the_timer_is_gone) {
-    a_tick_on_its_way(within_20_ms, SYS_rt_sigaction);
+    a_tick_on_its_way(within_20_ms, SYS_statx);
 }
 
 /* A signal of the program's at any moment of it is handled, once, and harms nothing. */
@@ -129,7 +137,7 @@ static void handle(int number) {
 }
 static int handles_one(uint64_t timeout) {
     struct sigaction action = {.sa_handler = handle};
-    int r = sigaction(SIGUSR1, &action, NULL) < 0 ? 9 : take_and_look(timeout);
+    int r = sigaction(SIGUSR1, &action, NULL) < 0 ? 9 : take_and_look(timeout, true);
     return r ? r : handled != 1;
 }
 static int handles_one_for_ever(void) {
@@ -154,7 +162,7 @@ Test(handover, a_signal_on_the_way_without_a_limit) {
     a_signal_on_the_way(handles_one_for_ever, 1);
 }
 Test(handover, a_signal_on_the_way_with_a_limit) {
-    a_signal_on_the_way(handles_one_within_a_minute, 3);
+    a_signal_on_the_way(handles_one_within_a_minute, 2);
 }
 
 /* Without a limit the wait is flock(2), and nothing but that. */
@@ -172,4 +180,114 @@ Test(handover, no_handler_and_no_timer_without_a_limit) {
     }
     stranger_leaves(stranger);
     expect_well(pid);
+}
+
+/* --- while it is held, and afterwards --- */
+
+static struct filelock *held;
+static unsigned long long handlers_before;
+
+/* The number of the signal that has a handler now, and had none; 0: none. */
+static int kept_number(void) {
+    unsigned long long kept = caught() & ~handlers_before;
+    return kept ? __builtin_ctzll(kept) + 1 : 0;
+}
+static bool nothing_is_left(void) {
+    return caught() == handlers_before && !has_timers();
+}
+static bool get_it(void) {
+    handlers_before = caught();
+    return filelock_create(&held, "a.lock", 0) == 0 &&
+           filelock_acquire(held, 60 * FILELOCK_SECOND) == 0;
+}
+
+static int ended(int (*body)(void)) {
+    return moment_end(about_to_get_it(body));
+}
+
+/* The signal does what it does in any program: it ends it. */
+static int sends_it_to_itself(void) {
+    int number = get_it() ? kept_number() : 0;
+    return number && raise(number) == 0;
+}
+
+Test(handover, a_signal_of_the_program_has_its_default_action_meanwhile) {
+    int status = ended(sends_it_to_itself);
+    cr_expect(WIFSIGNALED(status), "%x", (unsigned)status);
+    cr_expect(WIFSIGNALED(status) && WTERMSIG(status) >= SIGRTMIN, "%x", (unsigned)status);
+}
+
+/* An action that the program gives it stays, and so does what it has blocked. */
+static int uses_it(void) {
+    struct sigaction action = {.sa_handler = handle}, now;
+    sigset_t one, pending;
+    int number = get_it() ? kept_number() : 0;
+    (void)sigemptyset(&one);
+    if (!number || sigaddset(&one, number) < 0 || sigaction(number, &action, NULL) < 0 ||
+        sigprocmask(SIG_BLOCK, &one, NULL) < 0 || raise(number) != 0) {
+        return 1;
+    }
+    if (filelock_release(held) != 0 || sigpending(&pending) < 0 ||
+        sigismember(&pending, number) != 1 || handled != 0) {
+        return 2;
+    }
+    (void)sigprocmask(SIG_UNBLOCK, &one, NULL);
+    return handled != 1 || sigaction(number, NULL, &now) < 0 || now.sa_handler != handle ||
+           has_timers();
+}
+
+Test(handover, a_signal_that_the_program_takes_meanwhile_is_its_own) {
+    cr_expect_eq(ended(uses_it), 0);
+}
+
+static int destroys_it(void) {
+    bool got = get_it();
+    filelock_destroy(held);
+    return !got || !nothing_is_left();
+}
+
+Test(handover, nothing_is_left_by_an_object_that_is_destroyed) {
+    cr_expect_eq(ended(destroys_it), 0);
+}
+
+/* A timer of the child's gets the number that the parent's has. */
+static int forks_while_it_is_held(void) {
+    struct sigevent event = {.sigev_notify = SIGEV_NONE};
+    timer_t timer;
+    struct itimerspec now;
+    int status;
+    bool got = get_it();
+    pid_t pid = fork();
+    if (pid == 0) {
+        struct filelock *other;
+        _exit(!nothing_is_left() || timer_create(CLOCK_MONOTONIC, &event, &timer) < 0 ||
+              filelock_create(&other, "b.lock", 0) < 0 ||
+              filelock_acquire(other, FILELOCK_ONCE) != 0 || filelock_release(other) != 0 ||
+              timer_gettime(timer, &now) < 0);
+    }
+    return !got || waitpid(pid, &status, 0) != pid || status != 0 || kept_number() == 0 ||
+           filelock_release(held) != 0 || !nothing_is_left();
+}
+
+Test(handover, a_child_has_nothing_of_it) {
+    cr_expect_eq(ended(forks_while_it_is_held), 0);
+}
+
+/* What it gets has been replaced, and what it waits for then does not come. */
+static int gets_nothing(void) {
+    handlers_before = caught();
+    return filelock_create(&held, "a.lock", 0) < 0 ||
+           filelock_acquire(held, FILELOCK_SECOND / 4) != -ETIMEDOUT || !nothing_is_left();
+}
+
+Test(handover, nothing_is_left_by_an_acquire_that_fails_in_the_end) {
+    pid_t pid = moment_start(gets_nothing);
+    struct stranger first = stranger_locks("a", LOCK_EX);
+    cr_assert(moment_before(pid, SYS_flock), "the try");
+    cr_assert(moment_before(pid, SYS_flock), "the wait");
+    cr_assert_eq(unlink("a.lock"), 0);
+    struct stranger second = stranger_locks("a", LOCK_EX);
+    stranger_leaves(first);
+    expect_well(pid);
+    stranger_leaves(second);
 }
