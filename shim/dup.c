@@ -66,6 +66,16 @@ int wrap_dup(int fd) {
     return dup_any(fd, real.dup);
 }
 
+/* The number for the twin may be just the one that the copy is to have. */
+static int twin_elsewhere(int from, int twin, int to) {
+    if (twin < 0 || twin != to) {
+        return twin;
+    }
+    int other = reference_another_twin(from);
+    hold_drop(twin);
+    return other;
+}
+
 /* A copy onto the number `to`, which may be one of ours: makes way there. What
  * the number was is closed by the copy, and its reference goes after it. */
 static struct copy copy_begin_onto(int from, int to) {
@@ -73,6 +83,7 @@ static struct copy copy_begin_onto(int from, int to) {
     if (from != to) {
         hidden_move_away(to);
         copy = copy_begin(from);
+        copy.twin = twin_elsewhere(from, copy.twin, to);
         if (!copy.gate.entered && is_data(to)) {
             copy.gate = gate_enter();
         }

@@ -58,6 +58,27 @@ Scenario(references, each_kind_of_copy_keeps_it) {
     GONE;
 }
 
+/* Onto numbers that the library likes for its own: the copy keeps the file by itself. */
+Scenario(references, a_copy_at_any_number) {
+    static const char *const ways[] = {"dup2 %d %d", "dup3 %d %d 0", "dup3 %d %d 02000000"};
+    int fd = 3;
+    for (size_t i = 0; i < sizeof(ways) / sizeof(ways[0]); i++) {
+        for (int to = 900; to < 1024; to++) {
+            char call[40];
+            snprintf(call, sizeof(call), ways[i], fd, to);
+            CALL(to, "%s", call);
+            CALL(0, "close %d", fd);
+            HELD;
+            fd = to;
+        }
+    }
+    CALL(3, "dup2 %d 3", fd);
+    CALL(0, "close %d", fd);
+    HELD;
+    CALL(0, "close 3");
+    GONE;
+}
+
 Scenario(references, dup2_onto_the_last_reference_ends_it) {
     CALL(4, "open /dev/null 0");
     CALL(3, "dup2 4 3");
