@@ -188,6 +188,32 @@ FILE *wrap__IO_fopen(const char *path, const char *mode) {
 }
 #endif
 
+/* A stream like any other, for tables such as /etc/fstab; libc opens it inside itself. */
+static FILE *setmntent_any(const char *path, const char *mode) {
+#ifdef __GLIBC__
+    char whole[16];
+    size_t length = strlen(mode);
+    if (length > sizeof(whole) - sizeof("ce")) {
+        return REAL(setmntent)(path, mode);
+    }
+    memcpy(whole, mode, length);
+    memcpy(whole + length, "ce", sizeof("ce"));
+    return fopen_any(path, whole, real.fopen);
+#else
+    return fopen_any(path, mode, real.fopen);
+#endif
+}
+
+FILE *wrap_setmntent(const char *path, const char *mode) {
+    return setmntent_any(path, mode);
+}
+
+#ifdef __GLIBC__
+FILE *wrap___setmntent(const char *path, const char *mode) {
+    return setmntent_any(path, mode);
+}
+#endif
+
 typedef FILE *real_freopen(const char *path, const char *mode, FILE *stream);
 
 /* The stream's descriptor keeps its number or not; what it was is closed. A
@@ -292,6 +318,17 @@ int wrap_fclose(FILE *stream) {
     return fclose_any(stream, real.fclose);
 }
 
+static int endmntent_any(FILE *stream) {
+    if (stream) {
+        (void)fclose_any(stream, real.fclose);
+    }
+    return 1;
+}
+
+int wrap_endmntent(FILE *stream) {
+    return endmntent_any(stream);
+}
+
 int wrap_pclose(FILE *stream) {
     return fclose_any(stream, REAL(pclose));
 }
@@ -306,6 +343,10 @@ FILE *wrap_popen(const char *command, const char *mode) {
 }
 
 #ifdef __GLIBC__
+int wrap___endmntent(FILE *stream) {
+    return endmntent_any(stream);
+}
+
 int wrap__IO_fclose(FILE *stream) {
     return fclose_any(stream, real._IO_fclose);
 }

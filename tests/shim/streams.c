@@ -38,6 +38,25 @@ Test(streams, appending_begins_at_the_end) {
     }
 }
 
+/* A table as fstab(5): libc has a way of its own into it, and out of it. */
+Test(streams, tables_of_file_systems) {
+    EACH(puppet) {
+        const bool locked = each == 2;
+        SAYS(3, "setmntent a.csv a+");
+        cr_expect_eq(lock_state("a.csv") == EXCLUSIVE, locked);
+        SAYS(1, "fcntl 3 1 0"); /* F_GETFD: FD_CLOEXEC */
+        SAYS(0, "addmntent");
+        SAYS(1, "endmntent");
+        cr_expect_neq(lock_state("a.csv"), EXCLUSIVE);
+        cr_expect_str_eq(file_content("a.csv"), "12345\ndev /dir type opts 0 0\n");
+        SAYS(3, "setmntent a.csv r");
+        cr_expect_eq(lock_state("a.csv") == SHARED, locked);
+        SAYS(1, "endmntent");
+        SAYS(-1, "setmntent missing.csv r");
+        cr_expect_eq(puppet->error, ENOENT);
+    }
+}
+
 /* A program that writes the heading only into an empty file. */
 Test(streams, a_heading_is_written_once) {
     for (int i = 0; i < 3; i++) {

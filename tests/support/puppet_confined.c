@@ -6,6 +6,7 @@
 #include <fcntl.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
+#include <mntent.h>
 #include <signal.h>
 #include <stddef.h>
 #include <stdio.h>
@@ -64,6 +65,18 @@ static long do_ftell(void) {
 static long do_fwide(void) {
     return fwide(stream_at(number(1)), 0);
 }
+static FILE *table;
+static long do_setmntent(void) {
+    table = setmntent(words[1], words[2]);
+    return table ? fileno(table) : -1;
+}
+static long do_addmntent(void) {
+    struct mntent entry = {"dev", "/dir", "type", "opts", 0, 0};
+    return addmntent(table, &entry);
+}
+static long do_endmntent(void) {
+    return endmntent(table);
+}
 /* fopen with a mode that has blanks, written as '_'. */
 static long do_fopen_blanks(void) {
     for (char *p = words[2]; (p = strchr(p, '_'));) {
@@ -82,7 +95,8 @@ static long do_open_long(void) {
 }
 
 const struct command confined_commands[] = {
-    COMMAND(chdir),         COMMAND(umask), COMMAND(chroot), COMMAND(refuse_openat2),
-    COMMAND(stop_at_write), COMMAND(ftell), COMMAND(fwide),  COMMAND(fopen_blanks),
-    COMMAND(open_long),     {NULL, NULL},
+    COMMAND(chdir),         COMMAND(umask),     COMMAND(chroot),       COMMAND(refuse_openat2),
+    COMMAND(stop_at_write), COMMAND(ftell),     COMMAND(fwide),        COMMAND(setmntent),
+    COMMAND(addmntent),     COMMAND(endmntent), COMMAND(fopen_blanks), COMMAND(open_long),
+    {NULL, NULL},
 };
