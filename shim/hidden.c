@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdatomic.h>
 
 #include "lib/sys_linux.h"
 #include "shim/gate.h"
@@ -301,13 +302,22 @@ void hidden_keep_over_exec(int fd) {
 }
 
 /* There is no number for it any more. A mapping keeps the lock without one, to
- * the end of the process: rather too long than not long enough. */
+ * the end of the process: rather too long than not long enough. A vforked child's would
+ * be in its parent's memory, for good; the parent has twins of its own. */
 static void keep_without_number(int fd) {
-    (void)sys_map_file(fd);
+    static atomic_flag said = ATOMIC_FLAG_INIT;
     TEXT(line, 256);
-    text_put(&line, "no descriptor is left; a lock stays until this process ends; raise the limit "
-                    "on open files (ulimit -n)");
-    say(&line);
+    text_put(&line, "no descriptor is left; a lock ");
+    if (table_is_foreign()) {
+        text_put(&line, "does not go on after exec");
+    } else {
+        (void)sys_map_file(fd);
+        text_put(&line, "stays until this process ends or executes another");
+    }
+    text_put(&line, "; raise the limit on open files (ulimit -Hn)");
+    if (!atomic_flag_test_and_set(&said)) {
+        say(&line);
+    }
 }
 
 /* `word`: as it was before it was claimed. */

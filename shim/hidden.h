@@ -22,8 +22,9 @@
 #include "config/rules.h"
 #include "shim/table.h"
 
-#define HIDDEN_END 1024 /* they are all below, as long as there is room */
-#define HIDDEN_STDIO 3  /* descriptors 0 to 2 */
+#define HIDDEN_END 1024  /* they are all below, as long as there is room */
+#define HIDDEN_BEYOND 64 /* so many more, and beyond the limit, where all are taken */
+#define HIDDEN_STDIO 3   /* descriptors 0 to 2 */
 /* Whom a number with a mark serves: 0 to 2, or 3 for none of them. */
 #define HIDDEN_PLACE(number) ((number)&3)
 

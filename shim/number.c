@@ -1,22 +1,33 @@
 #include "shim/number.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <stdatomic.h>
 #include <sys/resource.h>
 
 #include "lib/sys_linux.h"
 #include "shim/hidden.h"
 #include "shim/record.h"
+#include "shim/spin.h"
+#include "shim/table.h"
 
 #define PLACES 16 /* at the top, for the twins of 0 to 2; fewer where all are few */
 
+static bool set_limit(const struct rlimit *limit, struct rlimit *ret_before) {
+    return SYS_CALL(SYS_prlimit64, 0, RLIMIT_NOFILE, limit, ret_before, 0, 0) == 0;
+}
+
 static int soft_limit(void) {
     struct rlimit limit;
-    if (SYS_CALL(SYS_prlimit64, 0, RLIMIT_NOFILE, NULL, &limit, 0, 0) < 0 ||
-        limit.rlim_cur > HIDDEN_END) {
+    if (!set_limit(NULL, &limit) || limit.rlim_cur > HIDDEN_END) {
         return HIDDEN_END;
     }
     return (int)limit.rlim_cur;
+}
+
+int number_beyond(void) {
+    struct rlimit limit;
+    return set_limit(NULL, &limit) && limit.rlim_cur < INT_MAX / 4 ? (int)limit.rlim_cur : 0;
 }
 
 /* What the limit was when it was last asked for; 0: never. A program that has
@@ -58,6 +69,72 @@ static int duplicate_highest(int from) {
     return duplicate_between(from, end - block_size(limit), end);
 }
 
+static int next_place(int low, int program_fd) {
+    return low + ((program_fd - low) & 3);
+}
+
+/* From `low` on, below `end`, one that serves program_fd. Never onto a number that is in
+ * use: F_DUPFD gives another then. */
+static int duplicate_at_place(int from, int low, int end, int program_fd) {
+    int place = next_place(low, program_fd);
+    while (place < end) {
+        int fd = sys_fcntl(from, F_DUPFD_CLOEXEC, place);
+        if (fd == place || fd < 0) {
+            return fd;
+        }
+        (void)sys_close(fd);
+        place = next_place(fd, program_fd); /* there is none between */
+    }
+    return -EMFILE;
+}
+
+static bool is_none_free(int fd) {
+    return fd == -EMFILE || fd == -EINVAL; /* EINVAL: not below the soft limit either */
+}
+
+/* Room for as many again. Root may raise the hard limit, too. */
+static bool raise_limit(const struct rlimit *from, struct rlimit *ret_raised) {
+    rlim_t soft = 2 * from->rlim_cur + HIDDEN_BEYOND;
+    *ret_raised = (struct rlimit){soft, soft > from->rlim_max ? soft : from->rlim_max};
+    if (set_limit(ret_raised, NULL)) {
+        return true;
+    }
+    *ret_raised = (struct rlimit){from->rlim_max, from->rlim_max};
+    return from->rlim_max > from->rlim_cur && set_limit(ret_raised, NULL);
+}
+
+/* Another thread may set the limit itself meanwhile; then that counts. */
+static void lower_limit(const struct rlimit *to, const struct rlimit *raised) {
+    struct rlimit now;
+    if (set_limit(to, &now) &&
+        (now.rlim_cur != raised->rlim_cur || now.rlim_max != raised->rlim_max)) {
+        (void)set_limit(&now, NULL);
+    }
+}
+
+/* The soft limit goes up for a moment: numbers that the program cannot even ask for with
+ * dup2. */
+static int duplicate_beyond(int from, int program_fd) {
+    static struct spin spin;
+    bool foreign = table_is_foreign(); /* a child has limits of its own */
+    signal_set blocked = foreign ? signals_mask(SIGNALS_ALL) : spin_lock(&spin);
+    int fd = -EMFILE;
+    struct rlimit before, raised;
+    if (set_limit(NULL, &before) && before.rlim_cur < INT_MAX / 4 &&
+        raise_limit(&before, &raised)) {
+        int low = (int)before.rlim_cur;
+        fd = program_fd < 0 ? sys_fcntl(from, F_DUPFD_CLOEXEC, low + PLACES)
+                            : duplicate_at_place(from, low, low + HIDDEN_BEYOND, program_fd);
+        lower_limit(&before, &raised);
+    }
+    if (foreign) {
+        (void)signals_mask(blocked);
+    } else {
+        spin_unlock(&spin, blocked);
+    }
+    return fd == -EINVAL ? -EMFILE : fd;
+}
+
 /* The lowest free number of the highest block that has one, under the places
  * for stdio; then any other number. */
 int number_high(int from) {
@@ -81,29 +158,21 @@ int number_high(int from) {
     if (fd == -EINVAL) { /* the limit is no number itself, and there is no other */
         fd = sys_fcntl(from, F_DUPFD_CLOEXEC, HIDDEN_STDIO);
     }
-    return fd == -EINVAL ? -EMFILE : fd;
+    return is_none_free(fd) ? duplicate_beyond(from, -1) : fd;
 }
 
-/* A duplicate at a number that says whom it serves. Never onto a number that
- * is in use: F_DUPFD gives another then. */
+/* From the top down, in ever larger steps. */
 int number_at_place(int from, int program_fd) {
-    int limit = soft_limit();
-    int place = limit - 1;
-    while (HIDDEN_PLACE(place) != program_fd) {
-        place--;
+    int limit = soft_limit(), fd = -EMFILE;
+    for (int end = limit, step = 4; is_none_free(fd) && end > limit / 2;
+         end -= step, step *= end > limit - PLACES ? 1 : 2) {
+        int low = end - step > limit / 2 ? end - step : limit / 2 + 1;
+        fd = duplicate_at_place(from, low, end, program_fd);
     }
-    for (; place > limit / 2; place -= 4) {
-        int fd = sys_fcntl(from, F_DUPFD_CLOEXEC, place);
-        if (fd == place) {
-            return fd;
-        }
-        if (fd >= 0) {
-            (void)sys_close(fd);
-        } else if (fd != -EMFILE && fd != -EINVAL) {
-            return fd;
-        }
+    if (is_none_free(fd)) {
+        fd = duplicate_at_place(from, limit, limit + HIDDEN_BEYOND, program_fd);
     }
-    return -EMFILE;
+    return is_none_free(fd) ? duplicate_beyond(from, program_fd) : fd;
 }
 
 int number_lowest_placed(void) {

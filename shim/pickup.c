@@ -13,7 +13,7 @@
 #include "shim/reference.h"
 #include "shim/soft.h"
 
-#define CHUNK 512
+#define CHUNK ((HIDDEN_END + HIDDEN_BEYOND) / 2)
 
 static const struct sidecar_id NO_ID;
 
@@ -200,6 +200,10 @@ static bool look_at(int fd, void *data) {
 
 bool pickup(void) {
     bool any = false;
-    each_open(HIDDEN_STDIO, HIDDEN_END, look_at, &any);
+    int end = HIDDEN_END + HIDDEN_BEYOND, beyond = number_beyond();
+    each_open(HIDDEN_STDIO, end, look_at, &any);
+    if (beyond > HIDDEN_END) {
+        each_open(beyond > end ? beyond : end, beyond + HIDDEN_BEYOND, look_at, &any);
+    }
     return any;
 }

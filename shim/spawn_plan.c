@@ -144,7 +144,9 @@ static int add_twins(struct spawn_plan *plan, const struct wanted *wanted) {
             continue; /* it was made again, elsewhere */
         }
         int r = add(plan, (struct spawn_action){.kind = SPAWN_DUP2, .from = twin, .fd = twin});
-        if (r != 0) {
+        if (r == EBADF) { /* libc takes no number beyond the limit */
+            hidden_keep_over_exec(twin);
+        } else if (r != 0) {
             return r;
         }
     }

@@ -92,17 +92,6 @@ Scenario(closing, dup2_over_everything) {
     cr_expect_eq(lock_state("a.csv"), FREE);
 }
 
-/* No number is left at all. Too long is better than not long enough. */
-Scenario(closing, dup2_over_everything_under_the_limit) {
-    CALL(1, "dup2 3 1");
-    CALL(0, "setrlimit 1024");
-    CALL(0, "dup2_over 3 1024");
-    HELD;
-    puppet_kill(puppet);
-    puppet = NULL;
-    cr_expect_eq(lock_state("a.csv"), FREE);
-}
-
 Scenario(closing, close_range_marks_standard_output_too) {
     CALL(1, "dup2 3 1");
     CALL(0, "close 3");

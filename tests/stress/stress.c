@@ -480,18 +480,7 @@ static int run(long seconds, const char *library) {
     return bad;
 }
 
-/* With 1,024, as usual, dup2 over all numbers below that leaves none for a lock, which
- * then stays to the end of the process. */
-static void raise_limit(void) {
-    struct rlimit limit;
-    if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < 4096) {
-        limit.rlim_cur = limit.rlim_max < 4096 ? limit.rlim_max : 4096;
-        (void)setrlimit(RLIMIT_NOFILE, &limit);
-    }
-}
-
 int main(int argc, char **argv) {
-    raise_limit();
     static char path[4096];
     self = realpath("/proc/self/exe", path);
     if (argc == 3 && strcmp(argv[1], "work") == 0) {

@@ -4,6 +4,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/capability.h>
 #include <linux/io_uring.h>
 #include <sched.h>
 #include <signal.h>
@@ -153,7 +154,23 @@ static long do_setrlimit(void) {
     struct rlimit limit;
     getrlimit(RLIMIT_NOFILE, &limit);
     limit.rlim_cur = (rlim_t)number(1);
+    limit.rlim_max = words[2] ? (rlim_t)number(2) : limit.rlim_max;
     return setrlimit(RLIMIT_NOFILE, &limit);
+}
+static long do_getrlimit(void) {
+    struct rlimit limit;
+    return getrlimit(RLIMIT_NOFILE, &limit) < 0 ? -1 : (long)limit.rlim_cur;
+}
+/* root may no more raise a hard limit than others. */
+static long do_keep_limits(void) {
+    struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
+    struct __user_cap_data_struct data[2];
+    if (SYS_CALL(SYS_capget, &header, data, 0, 0, 0, 0) < 0) {
+        return -1;
+    }
+    data[0].effective &= ~(1u << CAP_SYS_RESOURCE);
+    data[0].permitted &= ~(1u << CAP_SYS_RESOURCE);
+    return SYS_CALL(SYS_capset, &header, data, 0, 0, 0, 0) < 0 ? -1 : 0;
 }
 static long do_ioctl(void) {
     return ioctl((int)number(1), strcmp(words[2], "FIOCLEX") == 0 ? FIOCLEX : FIONCLEX);
@@ -203,6 +220,58 @@ static long do_dup2_over(void) {
     }
     return failed;
 }
+/* FD onto all numbers, in a vforked child that then ends or goes on as cat(1) from a FIFO;
+ * or in one that shares memory alone, and lives until end_kin: vfork_over LIMIT FD [FIFO],
+ * clone_over LIMIT FD. */
+static void put_over_all(int limit, int from, int except) {
+    for (int fd = 3; fd < limit; fd++) {
+        if (fd != from && fd != except && dup2(from, fd) != fd) {
+            _exit(99);
+        }
+    }
+}
+/* What ld.so needs. */
+static void make_a_little_room(void) {
+    for (int fd = 3; fd < 10; fd++) {
+        close(fd);
+    }
+}
+static pid_t over;
+static long do_over_ends(void) {
+    int status = -1;
+    return waitpid(over, &status, 0) == over ? status : -1;
+}
+static long do_vfork_over(void) {
+    over = vfork();
+    if (over == 0) {
+        put_over_all((int)number(1), (int)number(2), -1);
+        if (!words[3]) {
+            _exit(0);
+        }
+        make_a_little_room();
+        execl("/bin/cat", "cat", words[3], (char *)NULL);
+        _exit(127);
+    }
+    return words[3] ? 0 : do_over_ends();
+}
+static int over_until_told(void *unused) {
+    char end;
+    (void)unused;
+    put_over_all((int)number(1), (int)number(2), leave[0]);
+    over = 1;
+    return SYS_CALL(SYS_read, leave[0], &end, 1, 0, 0, 0) == 1;
+}
+static long do_clone_over(void) {
+    over = 0;
+    if (pipe2(leave, O_CLOEXEC) < 0 ||
+        clone(over_until_told, stack + sizeof(stack), CLONE_VM | SIGCHLD, NULL) < 0) {
+        return -1;
+    }
+    while (*(volatile pid_t *)&over == 0) { /* nothing else may be touched meanwhile */
+        (void)SYS_CALL(SYS_sched_yield, 0, 0, 0, 0, 0, 0);
+    }
+    return close(leave[0]);
+}
 /* As the two numbers are in the way of a range. */
 static long do_close_range_around(void) {
     int flags = (int)number(3);
@@ -243,12 +312,31 @@ static long do_uring_close(void) {
 }
 
 const struct command process_commands[] = {
-    COMMAND(kin),         COMMAND(_Fork),        COMMAND(raw_fork),
-    COMMAND(clone),       COMMAND(end_kin),      COMMAND(clone_call),
-    COMMAND(vfork_busy),  COMMAND(exec_env),     COMMAND(popen),
-    COMMAND(pclose),      COMMAND(setrlimit),    COMMAND(ioctl),
-    COMMAND(walk_close),  COMMAND(walk_cloexec), COMMAND(loop_cloexec),
-    COMMAND(dup2_over),   COMMAND(unseen_close), COMMAND(unseen_close_range),
-    COMMAND(unseen_dup2), COMMAND(uring_close),  COMMAND(close_range_around),
+    COMMAND(kin),
+    COMMAND(_Fork),
+    COMMAND(raw_fork),
+    COMMAND(clone),
+    COMMAND(end_kin),
+    COMMAND(clone_call),
+    COMMAND(vfork_busy),
+    COMMAND(exec_env),
+    COMMAND(popen),
+    COMMAND(pclose),
+    COMMAND(setrlimit),
+    COMMAND(ioctl),
+    COMMAND(getrlimit),
+    COMMAND(keep_limits),
+    COMMAND(vfork_over),
+    COMMAND(over_ends),
+    COMMAND(clone_over),
+    COMMAND(walk_close),
+    COMMAND(walk_cloexec),
+    COMMAND(loop_cloexec),
+    COMMAND(dup2_over),
+    COMMAND(unseen_close),
+    COMMAND(unseen_close_range),
+    COMMAND(unseen_dup2),
+    COMMAND(uring_close),
+    COMMAND(close_range_around),
     {NULL, NULL},
 };
