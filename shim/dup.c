@@ -8,7 +8,6 @@
  * flags is heard, and not done (loops that set close-on-exec everywhere would
  * end the hold of standard output at exec).
  */
-#include <errno.h>
 #include <fcntl.h>
 #include <stdarg.h>
 #include <sys/ioctl.h>
@@ -45,7 +44,6 @@ static struct copy copy_begin(int from) {
 
 /* It has come back as `fd`, or -1. */
 static int copy_end(struct copy copy, int fd, bool close_on_exec) {
-    int saved = errno;
     if (fd >= 0) {
         reference_set(fd, copy.twin, close_on_exec);
         say_number_duplicated(fd);
@@ -53,7 +51,6 @@ static int copy_end(struct copy copy, int fd, bool close_on_exec) {
         hold_drop(copy.twin);
     }
     gate_leave(copy.gate);
-    errno = saved;
     return fd;
 }
 

@@ -273,7 +273,7 @@ struct real real = {
 
 struct search {
     uintptr_t address;
-    const ElfW(Phdr) *found; /* the program headers of the object that has it */
+    const ElfW(Phdr) * found; /* the program headers of the object that has it */
 };
 
 static int look_in(struct dl_phdr_info *object, size_t size, void *data) {
@@ -306,7 +306,6 @@ void real_look_up(void *member, const char *name) {
 }
 
 void real_find(void) {
-    int saved = errno;
 #define WRAP(result, name, parameters) real_look_up((void *)&real.name, #name);
 #include "shim/symbols.def"
     syscall_found();
@@ -317,5 +316,4 @@ void real_find(void) {
     const void *next_open;
     *(void **)&next_open = *(void **)&real.open;
     real.open_is_libc = libc && object_of(next_open) == libc;
-    errno = saved;
 }

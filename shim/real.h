@@ -25,7 +25,7 @@ struct real {
 };
 extern struct real real;
 
-/* Looks them all up. errno is kept. */
+/* Looks them all up. errno may change. */
 void real_find(void);
 
 /* Looks one up, into its place in the table. */

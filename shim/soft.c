@@ -161,8 +161,7 @@ static bool is_referred_to(struct sidecar_id id, int except) {
 
 void soft_closing(int fd, table_word before) {
     struct sidecar_id id;
-    if (!soft_is_used() || table_other(before) == TABLE_ANCHOR ||
-        table_mode(before) == MODE_NOTHING || !hidden_is_own_soft(fd) ||
+    if (!soft_is_used() || table_other(before) == TABLE_ANCHOR || !hidden_is_own_soft(fd) ||
         !table_id(fd, table_get(fd), &id)) {
         return;
     }

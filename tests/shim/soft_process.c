@@ -2,6 +2,7 @@
 #include <criterion/criterion.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -83,6 +84,17 @@ Scenario(soft_process, nested_fail_and_wait) {
     soft_start("*.csv kind=soft nested=wait timeout=300ms");
     CALL(256, "child_opens a.csv 2");
     cr_expect(strstr(file_content("log"), "timeout after"), "%s", file_content("log"));
+    CALL(0, "close 3");
+    GONE;
+}
+
+/* A child that has its parent's descriptors for its own has no part in the lock either. */
+Scenario(soft_process, a_child_with_shared_descriptors) {
+    CALL(0, "close 3");
+    (void)puppet_end(puppet);
+    soft_start("*.csv kind=soft nested=fail");
+    CALL(-1, "clone_call %d open a.csv", CLONE_FILES);
+    HELD;
     CALL(0, "close 3");
     GONE;
 }
@@ -313,4 +325,17 @@ Scenario(soft_process, children_of_popen_and_spawn) {
     HELD;
     CALL(0, "close 1");
     GONE;
+}
+
+/* What nobody has locked is removed without a lock, also where none can be made. */
+Scenario(soft_process, removing_makes_no_lock) {
+    CALL(0, "close 3");
+    (void)puppet_end(puppet);
+    soft_start("*.csv kind=soft");
+    CALL(0, "close 3");
+    (void)puppet_end(puppet);
+    puppet = puppet_start("*.csv kind=soft lockdir=/nowhere/locks", "AUTOLOCK_LOG=log", NULL);
+    CALL(0, "unlink a.csv");
+    puppet_end(puppet);
+    puppet = NULL;
 }
