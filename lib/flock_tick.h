@@ -19,12 +19,12 @@ struct flock_tick {
     struct flock_call call;
     volatile bool active;
     volatile bool stopping; /* what arrives yet is let go */
-    int timer;          /* the kernel's id; -1: none */
-    int number;         /* of its signal; 0: none */
-    uintptr_t frame;    /* an address in the waiting function's stack frame */
-    signal_set blocked; /* the program's mask */
-    signal_set avoid;   /* signals that have turned out to be the program's */
-    cancel_slot *slot;  /* NULL: none */
+    int timer;              /* the kernel's id; -1: none */
+    int number;             /* of its signal; 0: none */
+    uintptr_t frame;        /* an address in the waiting function's stack frame */
+    signal_set blocked;     /* the program's mask */
+    signal_set avoid;       /* signals that have turned out to be the program's */
+    cancel_slot *slot;      /* NULL: none */
 };
 extern _Thread_local struct flock_tick flock_tick
     __attribute__((tls_model("initial-exec"), visibility("hidden")));

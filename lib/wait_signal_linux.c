@@ -132,8 +132,7 @@ void wait_signal_tidy(void) {
     signal_set numbers = atomic_load(&in_use);
     for (int number = 1; numbers; number++, numbers >>= 1) {
         unsigned left = LEFT;
-        if (numbers & 1 &&
-            atomic_compare_exchange_strong(&table[number].state, &left, CHANGING)) {
+        if (numbers & 1 && atomic_compare_exchange_strong(&table[number].state, &left, CHANGING)) {
             restore_if_ours(number);
         }
     }

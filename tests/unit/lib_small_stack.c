@@ -1,7 +1,8 @@
-/* Soft locks on the smallest stack that a thread may have on many machines, 16 KiB:
- * what the C library needs for itself is in it as well. */
+/* Soft locks on the smallest stack that a thread may have on many machines, 16 KiB (on
+ * others that is more): what the C library needs for itself is in it as well. */
 #include <criterion/criterion.h>
 #include <errno.h>
+#include <limits.h>
 #include <pthread.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -17,7 +18,13 @@
 
 TestSuite(small_stack, .init = scenario_begin, .fini = scenario_end, .timeout = 120);
 
-#define STACK 16384
+#define STACK ((size_t)16384)
+#define GUARD ((size_t)65536) /* a page of any machine */
+
+static size_t stack_size(void) {
+    size_t least = (size_t)PTHREAD_STACK_MIN;
+    return least > STACK ? least : STACK;
+}
 
 static struct filelock *lock;
 static int result;
@@ -26,11 +33,12 @@ static int result;
 static int on_small_stack(int (*body)(void)) {
     pthread_attr_t attributes;
     pthread_t thread;
+    const size_t size = stack_size();
     char *memory =
-        mmap(NULL, 2 * STACK, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (memory == MAP_FAILED || mprotect(memory, STACK, PROT_NONE) < 0 ||
+        mmap(NULL, GUARD + size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (memory == MAP_FAILED || mprotect(memory, GUARD, PROT_NONE) < 0 ||
         pthread_attr_init(&attributes) != 0 ||
-        pthread_attr_setstack(&attributes, memory + STACK, STACK) != 0) {
+        pthread_attr_setstack(&attributes, memory + GUARD, size) != 0) {
         return -1000;
     }
     int failed = pthread_create(&thread, &attributes, (void *(*)(void *))(uintptr_t)body, NULL);
@@ -38,7 +46,7 @@ static int on_small_stack(int (*body)(void)) {
         return -1001;
     }
     (void)pthread_attr_destroy(&attributes);
-    return munmap(memory, 2 * STACK) < 0 ? -1002 : result;
+    return munmap(memory, GUARD + size) < 0 ? -1002 : result;
 }
 
 static void plant_stale(const char *path) {
