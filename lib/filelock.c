@@ -90,6 +90,9 @@ static int begin(struct filelock *lock, bool shared, struct hold **ret) {
 
 static int take(struct taking *taking) {
     int r = taking->lock->flags & FILELOCK_FAIR ? fair_leave_gap(taking) : 0;
+    if (process_token() != taking->process) {
+        return 0;
+    }
     if (r < 0) {
         return r;
     }
@@ -100,18 +103,19 @@ static int acquire(struct filelock *lock, bool shared, uint64_t until, bool rela
     struct taking taking = {
         .lock = lock, .until = until, .relative = relative, .cancels = atomic_load(&lock->cancels)};
     int r;
-    while ((r = begin(lock, shared, &taking.hold)) == 0) {
+    do {
+        taking.process = process_token();
+        r = begin(lock, shared, &taking.hold);
+        if (r != 0) {
+            break;
+        }
         r = take(&taking);
-        if (r > 0) {
-            break;
+        if (r <= 0) {
+            (void)pthread_mutex_lock(&lock->mutex);
+            holds_end(lock, taking.hold);
+            (void)pthread_mutex_unlock(&lock->mutex);
         }
-        (void)pthread_mutex_lock(&lock->mutex);
-        holds_end(lock, taking.hold);
-        (void)pthread_mutex_unlock(&lock->mutex);
-        if (r < 0) {
-            break;
-        }
-    }
+    } while (r == 0);
     return r < 0 ? r : 0;
 }
 

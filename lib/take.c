@@ -165,11 +165,11 @@ static int after_refusal(struct taking *taking, uint64_t *pause) {
 }
 
 static int flock_rounds(struct taking *taking) {
-    uint64_t process = process_token(), pause = 0, lease_pause = 0;
+    uint64_t pause = 0, lease_pause = 0;
     int replaced = 0;
     for (;;) {
         int r = flock_round(taking);
-        if (process_token() != process) {
+        if (process_token() != taking->process) {
             close_file(taking); /* our parent's lock */
             return 0;
         }
@@ -236,18 +236,18 @@ static int try_marker(const struct taking *taking, const struct soft_text *text)
 
 int take_soft(struct taking *taking) {
     signal_set blocked = signals_mask(SIGNALS_ALL);
-    uint64_t process = process_token(), pause = 0;
+    uint64_t pause = 0;
     struct soft_text text;
-    int r = soft_text_compose(&text);
+    int r = process_token() == taking->process ? soft_text_compose(&text) : HOLDS_COUNTS;
     while (r == 0 && (r = try_marker(taking, &text)) == -EEXIST) {
         r = take_is_cancelled(taking) ? -ECANCELED : look_at_marker(taking);
         if (r > 0) {
             r = backoff_sleep(&pause, take_until(taking), blocked);
         }
-        if (r < 0 || process_token() != process) {
+        if (r < 0 || process_token() != taking->process) {
             break;
         }
     }
     (void)signals_mask(blocked);
-    return process_token() == process ? r : 0;
+    return process_token() == taking->process ? r : 0;
 }

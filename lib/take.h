@@ -17,6 +17,7 @@ struct taking {
     uint64_t until; /* CLOCK_MONOTONIC; 0: one try */
     bool relative;  /* it is a duration yet: who gets the lock at once asks no clock */
     unsigned cancels;
+    uint64_t process; /* process_token, before the hold was begun */
     struct cancellable wait;
     /* Kind flock: once it has had to wait in vain, all signals are blocked, but in the
      * queue. */

@@ -2,6 +2,7 @@
 #include <criterion/criterion.h>
 #include <errno.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdio.h>
 #include <sys/file.h>
 #include <sys/syscall.h>
@@ -131,6 +132,41 @@ Test(fair, no_gap_beyond_the_deadline) {
     pid_t pid = moment_start(tries_without_sleeping);
     cr_expect_not(moment_before(pid, SYS_clock_nanosleep), "it sleeps");
     cr_expect_eq(moment_end(pid), 0);
+}
+
+/* A signal handler forks in the gap, and its child goes back into the acquire: it has
+ * the lock afterwards like any other, and can release it. */
+static pid_t forked = -1;
+static void fork_here(int number) {
+    (void)number;
+    forked = fork();
+}
+static int forks_in_the_gap(void) {
+    struct sigaction action = {.sa_handler = fork_here, .sa_flags = SA_RESTART};
+    struct filelock *fair;
+    int status;
+    if (sigaction(SIGUSR1, &action, NULL) < 0 ||
+        filelock_create(&fair, "a.lock", FILELOCK_FAIR) < 0) {
+        return 2;
+    }
+    while (forked < 0) {
+        if (filelock_acquire(fair, FILELOCK_FOREVER) != 0 || filelock_count(fair) != 1 ||
+            filelock_release(fair) != 0) {
+            return 1;
+        }
+    }
+    if (forked == 0) {
+        _exit(0);
+    }
+    return waitpid(forked, &status, 0) != forked || status != 0;
+}
+
+Test(fair, a_fork_in_the_gap) {
+    pid_t pid = moment_start(forks_in_the_gap);
+    cr_assert(moment_before(pid, SYS_clock_nanosleep), "the gap");
+    cr_assert_eq(kill(pid, SIGUSR1), 0);
+    int status = moment_end(pid);
+    cr_expect_eq(status, 0, "%x", (unsigned)status);
 }
 
 /* Somebody who looks every 50 ms gets a turn soon. */
