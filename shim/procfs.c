@@ -142,9 +142,17 @@ int procfs_children(pid_t pid, pid_t *ret, int room) {
     return children.known ? children.count : -1;
 }
 
-static bool is_wait_for_child(const char *line, void *data) {
-    *(bool *)data = strcmp(line, "do_wait") == 0;
+static bool thread_channel(const char *line, void *data) {
+    struct text *channel = data;
+    text_put(channel, line);
     return true;
+}
+
+/* By wait(2), or suspended by vfork(2), in a sleep of the kind that waits for disks. */
+static bool waits_for_child(char state, const char *channel) {
+    return strcmp(channel, "do_wait") == 0 ||
+           (state == 'D' &&
+            (strcmp(channel, "kernel_clone") == 0 || strcmp(channel, "wait_for_vfork_done") == 0));
 }
 
 static bool thread_state(const char *line, void *data) {
@@ -162,14 +170,14 @@ static bool count_thread(int directory, unsigned number, void *data) {
     text_put_number(&channel, number, 10);
     text_put(&channel, "/wchan");
     char state = '?';
-    bool waits = false;
+    TEXT(sleeps_in, 40);
     (void)proclines_each(directory, stat.start, thread_state, &state);
     if (state == 'Z' || state == 'X') {
         return false; /* a first thread that has ended before the others */
     }
-    (void)proclines_each(directory, channel.start, is_wait_for_child, &waits);
+    (void)proclines_each(directory, channel.start, thread_channel, &sleeps_in);
     threads->live++;
-    threads->wait_for_children += waits;
+    threads->wait_for_children += waits_for_child(state, sleeps_in.start);
     return false;
 }
 

@@ -34,8 +34,8 @@ pid_t procfs_session(pid_t pid);
  * -1 unknown. */
 int procfs_children(pid_t pid, pid_t *ret, int room);
 
-/* How many threads a process has, and how many of them wait for a child to end
- * (none where the kernel does not tell). */
+/* How many threads a process has, and how many of them wait for a child to end, or
+ * (vfork) to execute another program; none where the kernel does not tell. */
 struct procfs_threads {
     int live, wait_for_children;
 };

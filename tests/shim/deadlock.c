@@ -126,6 +126,24 @@ Test(deadlock, with_a_thread_that_waits_for_anothers_upgrade) {
     puppet_kill(two[1]);
 }
 
+/* A vforked child has what its parent has, which is suspended as long. */
+Test(deadlock, of_a_vforked_child) {
+    struct puppet *two[] = {start(), start()};
+    cr_assert_eq(puppet_call(two[0], "open a.csv 2"), 3);
+    cr_assert_eq(puppet_call(two[1], "open b.csv 2"), 3);
+    puppet_tell(two[0], "vfork_open b.csv 2");
+    puppet_tell(two[1], "open a.csv 2");
+    int loser = puppet_first(two, 2, LONG_ENOUGH);
+    cr_assert(loser >= 0, "nobody gives up");
+    cr_expect_neq(puppet_result(two[loser]), loser == 0 ? 0 : 4);
+    cr_expect(strstr(file_content("log"), "deadlock: "), "%s", file_content("log"));
+    cr_expect_eq(puppet_first(two, 2, 0), -1, "one is enough");
+    cr_expect_eq(puppet_call(two[loser], "close 3"), 0);
+    cr_expect_eq(puppet_result(two[!loser]), loser == 0 ? 4 : 0);
+    (void)puppet_end(two[0]);
+    (void)puppet_end(two[1]);
+}
+
 /* A forked child that has the file open as well may release it, whoever else
  * waits: no alarm as long as it lives. */
 Test(deadlock, a_forked_child_that_may_release) {

@@ -2,8 +2,11 @@
  * they may do beside others, and beside one another. */
 #include <criterion/criterion.h>
 #include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/file.h>
 #include <unistd.h>
 
 #include "tests/support/harness.h"
@@ -244,4 +247,45 @@ Test(families, a_child_that_reads_what_is_being_written) {
                                     "exit $s"),
                  EDEADLK);
     cr_expect_str_eq(file_content("a.csv"), "1\n");
+}
+
+/* Below the test, which shares the lock and sleeps: one child has its turn, and a handler
+ * of another one, which has read the file as well, jumps out of its wait for one. */
+Test(families, a_jump_out_of_the_wait_for_a_turn) {
+    int shared = open("a.csv.lock", O_RDWR | O_CREAT | O_CLOEXEC, 0666);
+    cr_assert_eq(flock(shared, LOCK_SH), 0);
+    struct puppet *two[] = {puppet_start("*.csv", NULL), puppet_start("*.csv", NULL)};
+    int first = 1;
+    for (int i = 0; i < 20 && first == 1; i++) {
+        cr_assert_eq(puppet_call(two[1], "open a.csv 0"), 3);
+        puppet_tell(two[0], "open a.csv 2");
+        wait_until_queued(two[0]->pid);
+        puppet_tell(two[1], "jump_open a.csv 2");
+        first = puppet_first(two, 2, 30000);
+        if (first == 1) { /* it was quicker */
+            cr_assert_eq(puppet_result(two[1]), 4);
+            cr_assert_eq(puppet_call(two[1], "close 4"), 0);
+            cr_assert_eq(puppet_call(two[1], "close 3"), 0);
+            cr_assert_eq(puppet_result(two[0]), 3);
+            cr_assert_eq(puppet_call(two[0], "close 3"), 0);
+        }
+    }
+    cr_assert_eq(first, 0);
+    cr_expect_eq(puppet_result(two[0]), 3);
+    cr_expect_eq(puppet_first(&two[1], 1, 2000), -1);
+    cr_assert_eq(kill(two[1]->pid, SIGUSR1), 0);
+    cr_expect_eq(puppet_result(two[1]), -7);
+    /* It has what it had: nobody else is let in to write. */
+    cr_expect_eq(puppet_call(two[0], "close 3"), 0);
+    for (int i = 0; i < 500 && puppet_call(two[1], "list_above") > 1; i++) {
+        usleep(10000);
+    }
+    puppet_tell(two[0], "open a.csv 2");
+    cr_expect_eq(puppet_first(two, 1, 2000), -1);
+    cr_expect_eq(puppet_call(two[1], "close 3"), 0);
+    cr_expect_eq(puppet_call(two[1], "list_above"), 0);
+    cr_expect_eq(puppet_result(two[0]), 3);
+    cr_expect_eq(puppet_call(two[0], "close 3"), 0);
+    (void)puppet_end(two[0]);
+    (void)puppet_end(two[1]);
 }
