@@ -289,8 +289,10 @@ static int wait_for_upgrade(struct attempt *attempt) {
     if (attempt->twin >= 0) {
         r = sys_flock(attempt->twin, LOCK_EX | LOCK_NB);
         if (r == -EWOULDBLOCK) {
+            attempt->target->waits_for_upgrade = true;
             r = wait_for_lock(attempt->target, attempt->twin, attempt->id, LOCK_EX, attempt->until,
                               &ours);
+            attempt->target->waits_for_upgrade = false;
         }
         give_up(attempt);
     }

@@ -50,7 +50,7 @@ enum table_kind { TABLE_NONE, TABLE_DATA, TABLE_HIDDEN, TABLE_PROGRAM };
 enum table_mode {
     MODE_NOTHING, /* no lock: a directory in use */
     MODE_WAITING, /* a thread is about to get it */
-    MODE_LOST,    /* was shared; an upgrade that failed has not got it back */
+    MODE_LOST,    /* shared, or was; but others may have written since it was read */
     MODE_SHARED,
     MODE_EXCLUSIVE,
     MODE_UPGRADING, /* a thread turns the shared lock into an exclusive one */

@@ -114,7 +114,7 @@ int target_find(struct target *target, int dirfd, const char *path, bool follow)
     target->where.directory = -1;
     target->rule = NULL;
     target->changes_name = target->only_existing = false;
-    target->no_sidecar = target->waited = false;
+    target->no_sidecar = target->waited = target->waits_for_upgrade = false;
     target->wait_time = target->waited_before = 0;
     target->telling = (struct telling){.start = 0};
     target->why[0] = '\0';
@@ -250,6 +250,7 @@ static bool find_owner(const char *path, bool in_lockdir, struct target *target)
 bool target_of_sidecar(struct target *target, int fd) {
     char *path = target->where.scratch;
     target->telling = (struct telling){.start = 0};
+    target->waits_for_upgrade = false;
     TEXT(link, 40);
     text_put_descriptor(&link, fd);
     ssize_t n = sys_readlinkat(AT_FDCWD, link.start, path, sizeof(target->where.path) - 1);

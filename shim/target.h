@@ -36,6 +36,7 @@ struct target {
     bool only_existing;              /* without a sidecar there is nothing to lock */
     bool no_sidecar;                 /* there was none, and it could not be made */
     bool waited;                     /* somebody else had it: the path has to be looked at again */
+    bool waits_for_upgrade;          /* of another thread, and no longer */
     uint64_t wait_time;              /* microseconds, of all waits together */
     struct telling telling;
     uint64_t waited_before; /* by the same call, for what it meant before */

@@ -137,6 +137,33 @@ static void say_lost(const struct target *target) {
     say(&line);
 }
 
+/* The file, before it was given up. */
+struct seen {
+    bool exists;
+    struct sys_stat data;
+};
+
+/* With the lock: 0, -EDEADLK when somebody wrote to it, or another error. */
+static int compare(struct target *target, const struct seen *before) {
+    int r = target_look(target);
+    bool same = before->exists == target->exists &&
+                (!before->exists || unchanged(&before->data, &target->data));
+    return r < 0 || same ? r : -EDEADLK;
+}
+
+/* Somebody wrote to it, which the caller is to know whatever else has ended the upgrade
+ * (`error`): the next one would not see it. Nor do other threads that have read it know
+ * what this one is told. */
+static int tell_all(struct target *target, struct sidecar_id id, int error) {
+    if (gate_has_threads()) {
+        lose(id);
+    }
+    if (error != -EDEADLK) {
+        target->why[0] = '\0';
+    }
+    return -EDEADLK;
+}
+
 int upgrade(struct target *target, int fd, struct sidecar_id id, uint64_t until) {
     int r = target_look(target);
     if (r < 0) {
@@ -147,19 +174,13 @@ int upgrade(struct target *target, int fd, struct sidecar_id id, uint64_t until)
         return 0;
     }
     program_join_all(fd, id);
-    bool existed = target->exists;
-    struct sys_stat before = target->data;
-    if (existed) {
-        wait_for_tick(&before);
+    const struct seen before = {.exists = target->exists, .data = target->data};
+    if (before.exists) {
+        wait_for_tick(&before.data);
     }
     r = convert(target, fd, id, until);
-    if (r == 0) {
-        r = target_look(target);
-        if (r == 0 &&
-            (existed != target->exists || (existed && !unchanged(&before, &target->data)))) {
-            target->why[0] = '\0';
-            r = -EDEADLK;
-        }
+    if (r == 0 && (r = compare(target, &before)) < 0) {
+        target->why[0] = '\0';
     }
     if (r == 0) {
         hidden_set_mode(fd, MODE_EXCLUSIVE);
@@ -171,8 +192,9 @@ int upgrade(struct target *target, int fd, struct sidecar_id id, uint64_t until)
     if (!take_back(target, fd, id, r == -ETIMEDOUT || r == -EINTR ? 0 : until)) {
         lose(id);
         say_lost(target);
+        return r;
     }
-    return r;
+    return compare(target, &before) == -EDEADLK ? tell_all(target, id, r) : r;
 }
 
 void upgrade_abandon(int fd) {

@@ -17,7 +17,9 @@
  * with MODE_UPGRADING, which keeps other threads from it. Returns 0 when it holds
  * it exclusively now (the others' words may go on to say that it is shared: asking
  * for more is harmless); else it is shared again, and the result is -EDEADLK
- * (somebody wrote to the file or replaced it), -ETIMEDOUT, -EINTR or an error.
+ * (somebody wrote to the file or replaced it, whatever else there was), -ETIMEDOUT, -EINTR
+ * or an error. In a program with several threads those that have read the file before may
+ * not write to it any more then, until all have closed it (MODE_LOST).
  *
  * Below ancestors that have it shared as well, and wait for this process, it goes on with
  * a turn among those that they let in (sibling.h), which lasts as long as the hold.

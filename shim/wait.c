@@ -65,11 +65,15 @@ static bool is_of_program(const struct wait *wait) {
  * program's own descriptor does not join what another one of the program has. */
 static bool we_have_it(const struct wait *wait) {
     table_word word;
-    if (table_mode(table_get(wait->fd)) == MODE_UPGRADING ||
-        hidden_find(wait->id, wait->fd, &word) < 0) {
+    if (table_mode(table_get(wait->fd)) == MODE_UPGRADING) {
         return false;
     }
-    return table_is_locked(word) && !(is_of_program(wait) && program_has_it(wait->fd, wait->id));
+    int own = hidden_find(wait->id, wait->fd, &word);
+    if (wait->target->waits_for_upgrade) {
+        return own < 0 || table_mode(word) != MODE_UPGRADING;
+    }
+    return own >= 0 && table_is_locked(word) &&
+           !(is_of_program(wait) && program_has_it(wait->fd, wait->id));
 }
 
 /* Ourselves and our ancestors. WAITED_LOCKED stands for "wait on". */

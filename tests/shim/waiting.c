@@ -361,3 +361,77 @@ Test(waiting, for_the_upgrade_of_another_thread) {
     cr_expect_eq(lock_state("a.csv"), FREE);
     (void)puppet_end(puppet);
 }
+
+/* The wait to have alone what is shared gives it up. That somebody wrote meanwhile is told,
+ * even where something else ends the wait: the next one would not see it. */
+Test(waiting, an_upgrade_that_is_interrupted_after_a_change) {
+    struct puppet *puppet = puppet_start("*.csv", NULL), *stranger = puppet_start(NULL, NULL);
+    cr_assert_eq(puppet_call(puppet, "handle %d 0", SIGUSR2), 0);
+    cr_assert_eq(puppet_call(stranger, "open a.csv.lock 0102 0666"), 3);
+    bool wrote = false;
+    for (int i = 0; i < 100 && !wrote; i++) {
+        struct stranger other = stranger_locks("a.csv", LOCK_SH);
+        cr_assert_eq(puppet_call(puppet, "open a.csv 0"), 3);
+        puppet_tell(stranger, "flock 3 2");
+        wait_until_queued(stranger->pid);
+        puppet_tell(puppet, "open a.csv 2");
+        wait_until_queued(puppet->pid);
+        stranger_leaves(other);
+        wrote = puppet_first((struct puppet *[]){puppet, stranger}, 2, 30000) == 1;
+        if (!wrote) {
+            cr_assert_eq(puppet_result(puppet), 4);
+            cr_assert_eq(puppet_call(puppet, "close 4"), 0);
+            cr_assert_eq(puppet_call(puppet, "close 3"), 0);
+            cr_assert_eq(puppet_result(stranger), 0);
+            cr_assert_eq(puppet_call(stranger, "flock 3 8"), 0);
+        }
+    }
+    cr_assert(wrote);
+    cr_assert_eq(puppet_result(stranger), 0);
+    put_file("a.csv", "written\n");
+    cr_assert_eq(puppet_call(stranger, "flock 3 1"), 0);
+    cr_expect_eq(puppet_first(&puppet, 1, 300), -1);
+    cr_assert_eq(kill(puppet->pid, SIGUSR2), 0);
+    cr_expect_eq(puppet_result(puppet), -3); /* the handler */
+    cr_expect_eq(puppet_result(puppet), -1);
+    cr_expect_eq(puppet->error, EDEADLK);
+    (void)puppet_end(stranger);
+    cr_expect_eq(puppet_call(puppet, "open a.csv 2"), 4, "it has been told");
+    (void)puppet_end(puppet);
+}
+
+/* What one thread is told the others that have read the file are not. */
+Test(waiting, an_upgrade_of_one_thread_after_a_change) {
+    struct puppet *puppet = puppet_start("*.csv", NULL), *other = puppet_start("*.csv", NULL);
+    bool wrote = false;
+    int thread = 0;
+    for (; thread < 30 && !wrote; thread++) {
+        cr_assert_eq(puppet_call(puppet, "open a.csv 0"), 3);
+        cr_assert_eq(puppet_call(other, "open a.csv 0"), 3);
+        cr_assert_eq(puppet_call(puppet, "open_thread a.csv 2"), thread);
+        wait_until_queued(puppet->pid);
+        puppet_tell(other, "open a.csv 2");
+        for (int i = 0; i < 1000 && lock_state("a.csv") != EXCLUSIVE; i++) {
+            usleep(10000);
+        }
+        wrote = puppet_first(&other, 1, 300) == 0;
+        if (!wrote) {
+            cr_assert_eq(puppet_call(puppet, "join_thread %d", thread), 4);
+            cr_assert_eq(puppet_call(puppet, "close 4"), 0);
+            cr_assert_eq(puppet_call(puppet, "close 3"), 0);
+        }
+        cr_assert_eq(puppet_result(other), 4);
+        put_file("a.csv", wrote ? "written\n" : "0\n");
+        cr_assert_eq(puppet_call(other, "close 4"), 0);
+        cr_assert_eq(puppet_call(other, "close 3"), 0);
+    }
+    cr_assert(wrote);
+    cr_expect_eq(puppet_call(puppet, "join_thread %d", thread - 1), -1);
+    cr_expect_eq(puppet_call(puppet, "open a.csv 2"), -1);
+    cr_expect_eq(puppet->error, EDEADLK);
+    cr_expect_eq(lock_state("a.csv"), SHARED);
+    cr_expect_eq(puppet_call(puppet, "close 3"), 0);
+    cr_expect_eq(puppet_call(puppet, "open a.csv 2"), 3);
+    (void)puppet_end(other);
+    (void)puppet_end(puppet);
+}
