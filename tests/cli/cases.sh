@@ -1,9 +1,11 @@
 # shellcheck shell=bash
 # What the tests of the autolock command have in common. Sourced, with the build
-# directory as the script's first argument. Each case prints a line; `finish`
-# exits 1 if any has failed.
+# directory as the script's first argument. What a case prints, and
+# how a script ends, is in report.sh.
 
 set -u
+# shellcheck source=../support/report.sh
+. "$(dirname "${BASH_SOURCE[0]}")/../support/report.sh"
 export LC_ALL=C
 unset LD_PRELOAD AUTOLOCK AUTOLOCK_STRICT AUTOLOCK_PATTERNS AUTOLOCK_CONFIG AUTOLOCK_LOG
 
@@ -32,27 +34,6 @@ export AUTOLOCK_PATTERNS='*.csv'
 # with anything preloaded before the sanitizer's own library.
 export ASAN_OPTIONS=${ASAN_OPTIONS:+$ASAN_OPTIONS:}verify_asan_link_order=0
 
-cases=0 failed=0 skipped=0
-
-ok() {
-    cases=$((cases + 1))
-    echo "ok - $1"
-}
-
-not_ok() {
-    cases=$((cases + 1)) failed=$((failed + 1))
-    echo "not ok - $1"
-    shift
-    for line; do
-        printf '    %s\n' "$line"
-    done
-}
-
-skip() {
-    skipped=$((skipped + 1))
-    echo "skip - $1: $2"
-}
-
 # expect NAME STATUS PATTERN COMMAND...: the command ends with STATUS, and what
 # it prints (both streams, in $output) matches the shell pattern.
 expect() {
@@ -73,10 +54,4 @@ compile() {
     local output=$1
     shift
     "${CC:-cc}" -o "$output" -x c - "$@" 2>"$work/compile.log"
-}
-
-finish() {
-    echo "$cases cases, $failed failed, $skipped skipped"
-    [ "$failed" -eq 0 ] && [ "$cases" -gt 0 ]
-    exit
 }

@@ -74,4 +74,4 @@ for mode in delete wal; do
     done
 done
 
-exit $failed
+finish

@@ -1,4 +1,5 @@
-# Sourced by alone.sh, starters.sh and together.sh: where things are, and what to say.
+# Sourced by alone.sh, starters.sh and together.sh, which have set $here to their
+# directory: where things are, and what to say.
 #
 # LD_PRELOAD is set for the programs under test alone. Rules have a timeout, so
 # that a program which waits for itself fails instead of hanging.
@@ -13,22 +14,15 @@ export GIT_AUTHOR_DATE='2020-01-01 00:00:00 +0000' GIT_COMMITTER_DATE='2020-01-0
 library=$1
 work=$(mktemp -d) || exit 1
 trap 'rm -rf "$work"' EXIT
-failed=0 count=0
+# shellcheck source=../support/report.sh
+. "$here/../support/report.sh"
 
-ok() {
-    count=$((count + 1))
-    echo "ok $count - $1"
-}
-not_ok() {
-    count=$((count + 1)) failed=1
-    echo "not ok $count - $1"
-}
-skip() {
-    count=$((count + 1))
-    echo "ok $count - $1 # SKIP $2 is not installed"
-}
 have() {
     command -v "$1" >/dev/null
+}
+# have_or_skip CASE PROGRAM
+have_or_skip() {
+    have "$2" || { skip "$1" "$2 is not installed"; false; }
 }
 
 # under RULES COMMAND...: under the shim, 60 s at most.

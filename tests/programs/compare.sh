@@ -21,10 +21,7 @@ listing() {
 # alone RULES NAME COMMANDS...: the same twice.
 alone() {
     local rules=$1 name=$2 program=$3 commands=$4 side
-    if ! have "$program"; then
-        skip "$name" "$program"
-        return
-    fi
+    have_or_skip "$name" "$program" || return
     for side in bare shim; do
         rm -rf "$work/run"
         mkdir "$work/run"

@@ -28,7 +28,7 @@ begin() {
 
 # lines NAME PROGRAM RULES COMMANDS: each time a line $job is added to a.csv.
 lines() {
-    have "$2" || { skip "$1" "$2"; return; }
+    have_or_skip "$1" "$2" || return
     begin
     echo first >a.csv
     at_once "$3" "$4" >log 2>&1 || { not_ok "$1: $(tail -n 3 log)"; return; }
@@ -44,7 +44,7 @@ lines() {
 
 # counter NAME PROGRAM RULES COMMANDS: each time one is added to the number.
 counter() {
-    have "$2" || { skip "$1" "$2"; return; }
+    have_or_skip "$1" "$2" || return
     begin
     echo 100000 >a.csv
     at_once "$3" "$4" >log 2>&1 || { not_ok "$1: $(tail -n 3 log)"; return; }
@@ -58,7 +58,7 @@ counter() {
 # whole NAME PROGRAM RULES COMMANDS CHECK: CHECK, after each time, sees a file of
 # 300 equal lines.
 whole() {
-    have "$2" || { skip "$1" "$2"; return; }
+    have_or_skip "$1" "$2" || return
     begin
     for ((i = 0; i <= PROCESSES; i++)); do
         yes "line-$i" | head -n 300 >"$i.source"

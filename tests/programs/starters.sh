@@ -214,7 +214,7 @@ lines 'perl with system and exec' perl "$lock" 'perl -e "
 
 # gcc: others compile into the same object meanwhile; whoever links sees a whole one.
 whole_objects() {
-    have gcc || { skip 'gcc' gcc; return; }
+    have_or_skip gcc gcc || return
     begin
     for ((i = 1; i <= PROCESSES; i++)); do
         { echo "int number(void) { return $i; }"; seq -f 'int padding_%g = 1;' $((i * 100)); } >"$i.c"
@@ -230,4 +230,4 @@ whole_objects() {
 }
 whole_objects
 
-exit $failed
+finish

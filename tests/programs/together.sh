@@ -67,7 +67,7 @@ whole 'git' git "$open" '[ -d repo.$i ] || git init -q repo.$i; cp $i.source a.c
 
 # One repository for all, in which every file matches. Git itself fails where another
 # has its index, so it is tried again.
-if have git; then
+if have_or_skip 'git, in one repository (*)' git; then
     begin
     git init -q repo
     at_once '* timeout=50s' 'cd repo; echo $job >>a.csv; git add a.csv; cd ..
@@ -78,11 +78,9 @@ if have git; then
     else
         not_ok "git, in one repository (*): $(git -C repo show HEAD:a.csv | wc -l) $(tail -n 5 log)"
     fi
-else
-    skip 'git, in one repository (*)' git
 fi
 
-if have sqlite3; then
+if have_or_skip sqlite3 sqlite3; then
     for mode in delete wal; do
         begin
         sqlite3 d.db "pragma journal_mode=$mode; create table t(a); insert into t values(0)" >/dev/null
@@ -115,8 +113,6 @@ if have sqlite3; then
     else
         not_ok "record locks of sqlite3 keep others out: '$answer' '$bare' '$rows'"
     fi
-else
-    skip sqlite3 sqlite3
 fi
 
 # What the file looked like without us, once: otherwise nothing is shown.
@@ -132,4 +128,4 @@ if [ "$(cat a.csv)" = 102400 ]; then
 else
     ok 'control: without rules updates are lost'
 fi
-exit $failed
+finish

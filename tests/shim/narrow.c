@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "tests/support/harness.h"
+#include "tests/support/skips.h"
 
 static struct puppet *puppet;
 
@@ -35,7 +36,8 @@ TestSuite(narrow, .init = begin, .fini = scenario_end, .timeout = 120);
     cr_expect_eq(lock_state(file), FREE);                                                          \
     CALL(0, "list_above");
 
-#ifdef TEST_EARLY
+#define NOT_BEFORE_SANITIZERS NOT_WITH_SANITIZERS("their constructors have to be the first")
+
 /* It waits there, too. */
 static void opens_early(const char *preload) {
     struct stranger stranger = stranger_locks("a.csv", LOCK_EX);
@@ -57,12 +59,14 @@ static void opens_early(const char *preload) {
 }
 
 Scenario(narrow, a_constructor_before_ours) {
+    NOT_BEFORE_SANITIZERS;
     opens_early("LD_PRELOAD=" TEST_PRELOAD ":" TEST_EARLY);
     opens_early("LD_PRELOAD=" TEST_EARLY ":" TEST_PRELOAD);
 }
 
 /* Before libc itself is there nothing is locked; afterwards all is as ever. */
 Scenario(narrow, a_constructor_before_libc_s) {
+    NOT_BEFORE_SANITIZERS;
     puppet = puppet_start("*.csv", "LD_PRELOAD=" TEST_PRELOAD ":" TEST_FIRST, "EARLY_FILE=a.csv",
                           "EARLY_STREAM=b.csv", NULL);
     cr_assert_eq(puppet_call(puppet, "open a.csv 2"), 4);
@@ -75,6 +79,7 @@ Scenario(narrow, a_constructor_before_libc_s) {
 
 /* A process that has begun so forks and execs as any other. */
 Scenario(narrow, exec_after_a_constructor_before_ours) {
+    NOT_BEFORE_SANITIZERS;
     puppet =
         puppet_start("*.csv", "LD_PRELOAD=" TEST_PRELOAD ":" TEST_EARLY, "EARLY_FILE=a.csv", NULL);
     CALL(1, "dup2 3 1");
@@ -94,7 +99,6 @@ Scenario(narrow, exec_after_a_constructor_before_ours) {
     CALL(0, "close 3");
     GONE("b.csv");
 }
-#endif
 
 /* While the call that it interrupts waits for another file. */
 Scenario(narrow, a_handler_that_opens_while_an_open_waits) {
@@ -142,10 +146,10 @@ Scenario(narrow, handlers_that_open_at_any_moment) {
     GONE("a.csv");
 }
 
-#ifdef TEST_EARLY /* the sanitizers need more of it */
 /* 16 KiB, of which libc and the thread take some: for an open that waits, says so,
  * and looks for ancestors and circles. */
 Scenario(narrow, a_small_stack) {
+    NOT_WITH_SANITIZERS("the sanitizers need a larger stack");
     struct stranger stranger = stranger_locks("a.csv", LOCK_EX);
     puppet = puppet_start("*.csv warn-after=100ms", "AUTOLOCK_LOG=log", NULL);
     CALL(0, "open_on_stack 16384 a.csv 2");
@@ -166,4 +170,3 @@ Scenario(narrow, a_small_stack) {
     }
     GONE("a.csv");
 }
-#endif

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "tests/support/harness.h"
+#include "tests/support/skips.h"
 
 TestSuite(quiet, .init = scenario_begin, .fini = scenario_end, .timeout = 120);
 
@@ -99,9 +100,7 @@ Test(quiet, a_file_that_got_the_number_of_stderr_is_left_alone) {
 /* C7: with more rights than its caller a program gets none of it. The library is
  * linked to the program here: ld.so would not preload it. */
 Test(quiet, a_secure_program_is_left_alone) {
-#ifndef TEST_SECURE
-    cr_skip_test("the sanitizer's library cannot be in front in a set-user-ID program");
-#else
+    NOT_WITH_SANITIZERS("their library cannot be in front in a set-user-ID program");
     if (geteuid() != 0) {
         cr_skip_test("needs root, to make a set-user-ID program of somebody else");
     }
@@ -122,5 +121,4 @@ Test(quiet, a_secure_program_is_left_alone) {
     cr_expect_eq(status, 10, "the program: %d", status);
     cr_expect_eq(lock_state("a.csv"), NO_SIDECAR);
     cr_expect_eq(access("log", F_OK), -1, "%s", file_content("log"));
-#endif
 }

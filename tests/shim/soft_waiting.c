@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "tests/shim/soft_scenario.h"
+#include "tests/support/skips.h"
 
 TestSuite(soft_waiting, .init = soft_begin, .fini = scenario_end, .timeout = 120);
 
@@ -179,10 +180,10 @@ Scenario(soft_waiting, threads_that_wait_share_it) {
     GONE;
 }
 
-#ifdef TEST_SMALL_STACK /* the sanitizers need more of it */
 /* T3: 16 KiB, for an open that waits, says so, looks for ancestors, and for one that
  * breaks a marker. */
 Scenario(soft_waiting, on_a_small_stack) {
+    NOT_WITH_SANITIZERS("the sanitizers need a larger stack");
     put_file("a.csv.lock", "");
     CALL(0, "open_on_stack 16384 a.csv 2");
     wait_until_said("waiting");
@@ -192,7 +193,6 @@ Scenario(soft_waiting, on_a_small_stack) {
     CALL(0, "close 3");
     GONE;
 }
-#endif
 
 /* T3: threads that open and close at the same time, among forks. */
 Scenario(soft_waiting, threads_and_forks) {

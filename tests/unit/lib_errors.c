@@ -17,6 +17,7 @@
 
 #include "lib/filelock.h"
 #include "tests/support/harness.h"
+#include "tests/support/skips.h"
 #include "tests/unit/lib_moment.h"
 
 TestSuite(errors, .init = scenario_begin, .fini = scenario_end, .timeout = 120);
@@ -285,9 +286,7 @@ static int no_memory(void) {
 }
 
 Test(errors, enomem) {
-#ifdef __SANITIZE_ADDRESS__
-    cr_skip("the sanitizer's allocator does not fail");
-#endif
+    NOT_WITH_SANITIZERS("their allocator does not fail");
     in_child(no_memory);
 }
 

@@ -15,6 +15,7 @@
 
 #include "lib/filelock.h"
 #include "tests/support/harness.h"
+#include "tests/support/skips.h"
 
 TestSuite(small_stack, .init = scenario_begin, .fini = scenario_end, .timeout = 120);
 
@@ -97,26 +98,14 @@ static void enough_for(const char *path) {
     filelock_destroy(lock);
 }
 
-static bool frames_are_larger(void) {
-#ifdef __SANITIZE_ADDRESS__
-    return true;
-#else
-    return false;
-#endif
-}
-
 Test(small_stack, is_enough) {
-    if (frames_are_larger()) {
-        cr_skip("not with the sanitizers");
-    }
+    NOT_WITH_SANITIZERS("their frames are larger");
     enough_for("a.lock");
 }
 
 /* As long as a path can be, in directories as deep. */
 Test(small_stack, is_enough_for_long_paths) {
-    if (frames_are_larger()) {
-        cr_skip("not with the sanitizers");
-    }
+    NOT_WITH_SANITIZERS("their frames are larger");
     char path[4096] = "";
     for (int depth = 0; depth < 15; depth++) {
         memset(path + strlen(path), 'd', 250);
