@@ -143,7 +143,8 @@ alone "$csv" 'python3 subprocess, os.system, posix_spawn, fork' "$python" "$pyth
 alone "$csv" 'python3 multiprocessing: fork, spawn, forkserver' "$python" "$python processes.py"
 alone '* timeout=20s' 'python3 multiprocessing, every file' "$python" "$python -B processes.py"
 alone "$csv" 'make -j2' make 'make -s -j2 all && cat out.csv sum.csv; make -j2 all; touch -d 2001-01-01 out.csv; make -j2 all; make -s -j2 out.csv missing.csv; echo $?'
-alone '*.[cosd] timeout=20s' 'gcc' gcc 'cd c && gcc -c -MD main.c && gcc -c one.c && gcc -o main main.o one.o && ./main; echo $?; gcc -pipe -save-temps -o two main.c one.c && ./two; echo $?; gcc missing.c; echo $?; cat main.d | tr -d "\\\\\n"; rm -f main two *.o *.s *.i'
+# Not the system's own objects, beside which root would leave lock files.
+alone '*.[cosd] timeout=20s:!/usr/**' 'gcc' gcc 'cd c && gcc -c -MD main.c && gcc -c one.c && gcc -o main main.o one.o && ./main; echo $?; gcc -pipe -save-temps -o two main.c one.c && ./two; echo $?; gcc missing.c; echo $?; cat main.d | tr -d "\\\\\n"; rm -f main two *.o *.s *.i'
 alone "$csv" 'xargs -P' xargs 'seq 20 | xargs -P 4 -n 1 sh -c "echo \$0 >>b.csv"; sort -o b.csv b.csv; cat b.csv; printf "a.csv\nb.csv\n" | xargs -P 2 wc -l | sort; seq 3 | xargs -I@ -P 3 cp a.csv sub/@.csv; ls sub | grep -v lock; echo x | xargs -a a.csv echo'
 alone "$csv" 'env -i, nohup, setsid, timeout' setsid 'env -i /bin/sh -c "echo emptied" >>b.csv; nohup sh -c "echo nohup" >>b.csv 2>&1; setsid sh -c "echo setsid" >>b.csv; timeout 5 sh -c "echo timeout" >>b.csv; cat b.csv | grep -v ignoring'
 
@@ -212,20 +213,27 @@ lines 'xargs -P' xargs "$lock" \
 lines 'perl with system and exec' perl "$lock" 'perl -e "
     open STDOUT, q(>>), q(a.csv) or die; \$| = 1; print qq($i.); system q(true); exec q(echo), q($n)"'
 
-# gcc: others compile into the same object meanwhile; whoever links sees a whole one.
+# gcc: others compile into the same object meanwhile; whoever links sees a whole one, or
+# none: the assembler removes an object before it makes it anew, and in between there is
+# no file to wait for. Who finds none links again.
+cat >"$work/link.sh" <<'CODE'
+until gcc main.c a.o -o "$1" 2>"$1.err"; do
+    grep -q 'cannot find a\.o: No such file' "$1.err" || { cat "$1.err"; exit 1; }
+done
+CODE
 whole_objects() {
-    have_or_skip gcc gcc || return
+    have_or_skip 'gcc, several at once' gcc || return
     begin
     for ((i = 1; i <= PROCESSES; i++)); do
         { echo "int number(void) { return $i; }"; seq -f 'int padding_%g = 1;' $((i * 100)); } >"$i.c"
     done
     echo 'int number(void); int main(void) { return number() < 1 || number() > 4; }' >main.c
     gcc -c 1.c -o a.o
-    if at_once '*.o hold=process timeout=50s' 'gcc -c $i.c -o a.o && gcc main.c a.o -o main.$i && ./main.$i' \
-        >log 2>&1; then
-        ok 'gcc'
+    if at_once '*.o hold=process timeout=50s:!/usr/**' \
+        'gcc -c $i.c -o a.o && bash $work/link.sh main.$i && ./main.$i' >log 2>&1; then
+        ok 'gcc, several at once'
     else
-        not_ok "gcc: $(tail -n 3 log)"
+        not_ok "gcc, several at once: $(tail -n 3 log)"
     fi
 }
 whole_objects
