@@ -264,7 +264,7 @@ Scenario(closing, a_twin_s_number_that_was_used_again) {
 Scenario(closing, an_io_uring_close_heals) {
     long result = puppet_call(puppet, "uring_close 3");
     if (result == -1) {
-        cr_skip("this system has no io_uring");
+        scenario_skip("this system has no io_uring");
     }
     cr_assert_eq(result, 0);
     CALL(3, "open b.csv 2");

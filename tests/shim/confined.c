@@ -36,7 +36,7 @@ static struct puppet *start_in_jail(const char *patterns) {
 
 Test(confined, without_proc_other_files_are_left_alone) {
     if (geteuid() != 0) {
-        cr_skip_test("needs root, for chroot");
+        scenario_skip("needs root, for chroot");
     }
     struct puppet *puppet = start_in_jail("/nowhere/ledger/** timeout=5s");
     SAYS(3, "open /other/x.txt 2");
@@ -54,7 +54,7 @@ Test(confined, without_proc_other_files_are_left_alone) {
 
 Test(confined, without_proc_files_are_locked_all_the_same) {
     if (geteuid() != 0) {
-        cr_skip_test("needs root, for chroot");
+        scenario_skip("needs root, for chroot");
     }
     static const char *const ways[] = {
         "open /srv/ledger/a.csv 2",  "open srv/way/../way/a.csv 2", "open /other/link 2",
@@ -84,7 +84,7 @@ static bool has_marker(const char *name) {
  * descriptor leads there. */
 Test(confined, without_proc_soft_locks_go_as_they_came) {
     if (geteuid() != 0) {
-        cr_skip_test("needs root, for chroot");
+        scenario_skip("needs root, for chroot");
     }
     char name[32];
     struct puppet *puppet = start_in_jail("/srv/ledger/** kind=soft timeout=5s");
@@ -112,7 +112,7 @@ Test(confined, without_proc_soft_locks_go_as_they_came) {
 /* What cannot be told is not opened unlocked, and that is said. */
 Test(confined, without_proc_a_name_below_a_descriptor_cannot_be_told) {
     if (geteuid() != 0) {
-        cr_skip_test("needs root, for chroot");
+        scenario_skip("needs root, for chroot");
     }
     struct puppet *puppet = start_in_jail("/srv/ledger/*.csv");
     SAYS(3, "open /srv/ledger 0");
@@ -153,7 +153,7 @@ Test(confined, a_filter_that_refuses_openat2) {
         (void)unlink("made.txt");
         struct puppet *puppet = puppet_start("*.csv", "AUTOLOCK_LOG=log", NULL);
         if (puppet_call(puppet, "refuse_openat2 %d", errors[i]) < 0) {
-            cr_skip_test("no filters of system calls here (errno %d)", puppet->error);
+            scenario_skip("no filters of system calls here (errno %d)", puppet->error);
         }
         SAYS(3, "open plain.txt 2");
         SAYS(4, "open a.csv 2");
@@ -180,7 +180,7 @@ Test(confined, flags_without_openat2) {
     for (int refused = 0; refused < 2; refused++) {
         struct puppet *puppet = puppet_start("*.csv", NULL), *bare = puppet_start(NULL, NULL);
         if (refused && puppet_call(puppet, "refuse_openat2 1") < 0) {
-            cr_skip_test("no filters of system calls here (errno %d)", puppet->error);
+            scenario_skip("no filters of system calls here (errno %d)", puppet->error);
         }
         for (size_t i = 0; i < sizeof(flags) / sizeof(flags[0]); i++) {
             for (size_t j = 0; j < sizeof(names) / sizeof(names[0]); j++) {
@@ -260,7 +260,7 @@ Test(confined, no_room_for_a_marker) {
 /* T5, H8: an open that fails keeps nothing, with hold=process neither. */
 Test(confined, an_open_that_fails_keeps_no_hold) {
     if (geteuid() != 0) {
-        cr_skip_test("needs root, to become somebody else");
+        scenario_skip("needs root, to become somebody else");
     }
     put_file("a.csv", "1\n");
     put_file("a.csv.lock", "");
@@ -279,7 +279,7 @@ Test(confined, an_open_that_fails_keeps_no_hold) {
 
 Test(confined, a_rename_that_fails_keeps_no_hold) {
     if (geteuid() != 0) {
-        cr_skip_test("needs root, to become somebody who may not rename here");
+        scenario_skip("needs root, to become somebody who may not rename here");
     }
     put_file("a.csv", "1\n");
     put_file("b", "2\n");
@@ -300,7 +300,7 @@ Test(confined, a_rename_that_fails_keeps_no_hold) {
 /* O3: where no file may be made, that is libc's to say. */
 Test(confined, a_directory_that_may_not_be_written) {
     if (geteuid() != 0) {
-        cr_skip_test("needs root, to become somebody else");
+        scenario_skip("needs root, to become somebody else");
     }
     put_file("err", "");
     cr_assert_eq(chmod("err", 0666), 0);

@@ -12,7 +12,6 @@
 #include <unistd.h>
 
 #include "tests/support/harness.h"
-#include "tests/support/skips.h"
 
 static void begin(void) {
     scenario_begin();

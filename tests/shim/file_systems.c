@@ -19,7 +19,7 @@ Test(file_systems, inodes_of_two_file_systems) {
     if (unshare(CLONE_NEWNS) < 0 || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0 ||
         mount("tmpfs", "one", "tmpfs", 0, NULL) < 0 ||
         mount("tmpfs", "two", "tmpfs", 0, NULL) < 0) {
-        cr_skip_test("file systems cannot be mounted: %s", strerror(errno));
+        scenario_skip("file systems cannot be mounted: %s", strerror(errno));
     }
     for (int i = 0; i < 2; i++) {
         put_file(i ? "two/a.csv" : "one/a.csv", "1\n");
@@ -28,7 +28,7 @@ Test(file_systems, inodes_of_two_file_systems) {
     cr_assert_eq(stat("one/a.csv.lock", &one), 0);
     cr_assert_eq(stat("two/a.csv.lock", &other), 0);
     if (one.st_ino != other.st_ino) {
-        cr_skip_test("file systems do not number their inodes each for itself (Linux 5.9)");
+        scenario_skip("file systems do not number their inodes each for itself (Linux 5.9)");
     }
     struct puppet *puppet = puppet_start("*.csv", NULL);
     cr_expect_eq(puppet_call(puppet, "open one/a.csv 2"), 3);

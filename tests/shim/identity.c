@@ -244,7 +244,7 @@ Test(identity, links_anywhere_in_the_path) {
  * always may. */
 Test(identity, a_directory_that_may_not_be_searched_from_the_root) {
     if (geteuid() != 0) {
-        cr_skip_test("only root can be another user");
+        scenario_skip("only root can be another user");
     }
     cr_assert_eq(run_shell(NULL, "mkdir -p closed/in && echo 1 >closed/in/a.csv && "
                                  "chown -R 65534:65534 closed"),

@@ -151,7 +151,7 @@ Scenario(mappings, two_files_moved_at_once) {
     if (puppet_call(puppet, "mremap_away 1 4") < 0 && puppet->error == EFAULT) {
         (void)puppet_end(puppet);
         puppet = NULL;
-        cr_skip_test("several mappings are moved at once since Linux 6.17");
+        scenario_skip("several mappings are moved at once since Linux 6.17");
     }
     cr_assert_eq(puppet->result, 0, "errno %d", puppet->error);
     HELD;

@@ -100,7 +100,7 @@ Test(mode, what_root_gives_away) {
         "fchownat_empty 3 65534 65534",
     };
     if (geteuid() != 0) {
-        cr_skip_test("only root can give a file away");
+        scenario_skip("only root can give a file away");
     }
     for (size_t i = 0; i < sizeof(calls) / sizeof(calls[0]); i++) {
         struct puppet *puppet = start_private();
@@ -124,7 +124,7 @@ Test(mode, copies_that_root_makes_are_for_their_owners) {
         "umask 077; cat data >a.csv; chown 65534 a.csv",
     };
     if (geteuid() != 0) {
-        cr_skip_test("only root can give a file away");
+        scenario_skip("only root can give a file away");
     }
     put_file("data", "x\n");
     cr_assert_eq(run_shell(NULL, "chown 65534:65534 data && chmod 640 data && "
@@ -223,7 +223,7 @@ Test(mode, what_may_be_data_is_left_alone) {
 
 Test(mode, what_is_someone_elses_is_left_alone) {
     if (geteuid() != 0) {
-        cr_skip_test("only root can give a file away");
+        scenario_skip("only root can give a file away");
     }
     struct puppet *puppet = start_private();
     WELL("close 3");

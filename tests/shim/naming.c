@@ -199,7 +199,7 @@ Test(naming, what_fails_anyway_fails_at_once) {
 /* Root alone can become somebody else. */
 Test(naming, a_directory_that_may_not_be_written_fails_at_once) {
     if (geteuid() != 0) {
-        cr_skip_test("only root can be another user");
+        scenario_skip("only root can be another user");
     }
     struct stranger stranger = stranger_locks("a.csv", LOCK_EX);
     cr_expect_eq(run_shell_as_nobody("*.csv", "exec 2>/dev/null; rm -f a.csv; test $? = 1"), 0);

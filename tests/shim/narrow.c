@@ -10,7 +10,6 @@
 #include <unistd.h>
 
 #include "tests/support/harness.h"
-#include "tests/support/skips.h"
 
 static struct puppet *puppet;
 

@@ -311,7 +311,7 @@ Test(nested, a_wait_for_an_ancestor_says_so) {
  * or none, the ancestor is not seen, and only the time ends the wait. */
 Test(nested, namespaces_and_no_proc) {
     if (geteuid() != 0 || run_shell(NULL, "unshare -pf --mount-proc true") != 0) {
-        cr_skip("needs a pid namespace with its own /proc (root, in no plain chroot)");
+        scenario_skip("needs a pid namespace with its own /proc (root, in no plain chroot)");
     }
 #define HOLD "exec 9>a.csv.lock; flock 9; export AUTOLOCK_LOG=log; "
 #define UNDER                                                                                      \

@@ -137,7 +137,7 @@ Test(observe, a_lock_of_others_is_not_waited_for) {
 
 Test(observe, what_is_not_the_register_is_left_alone) {
     if (geteuid() != 0 || run_shell(NULL, "unshare -m true") != 0) {
-        cr_skip("needs a mount namespace of its own (root)");
+        scenario_skip("needs a mount namespace of its own (root)");
     }
     /* Another /dev/shm, in which somebody has put a link to a file of ours. */
     cr_expect_eq(run_shell(NULL, "unshare -m bash -c 'mount -t tmpfs none /dev/shm && echo mine "

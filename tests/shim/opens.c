@@ -69,7 +69,7 @@ Test(opens, the_sidecar_follows_what_root_gives_away) {
     static const char *const opens[] = {"echo 2 >>a.csv", "cat a.csv >/dev/null",
                                         "cd .; exec 3<>./../\"${PWD##*/}\"/a.csv"};
     if (geteuid() != 0) {
-        cr_skip_test("only root can give a file away");
+        scenario_skip("only root can give a file away");
     }
     for (size_t i = 0; i < sizeof(opens) / sizeof(opens[0]); i++) {
         struct stat sidecar;
@@ -202,7 +202,7 @@ Test(opens, what_would_fail_anyway_fails_at_once) {
  * waits for it. */
 Test(opens, what_may_not_be_read_is_not_locked) {
     if (geteuid() != 0) {
-        cr_skip_test("needs root, to become somebody else");
+        scenario_skip("needs root, to become somebody else");
     }
     cr_assert_eq(chmod(".", 0777), 0);
     put_file("secret.csv", "1\n");
@@ -281,7 +281,7 @@ Test(opens, sidecars_are_for_those_who_use_the_data) {
 
 Test(opens, the_sidecar_has_the_owner_of_the_data) {
     if (geteuid() != 0) {
-        cr_skip_test("needs root, to give files away");
+        scenario_skip("needs root, to give files away");
     }
     struct stat stat_of;
     put_file("a.csv", "1\n");
@@ -323,7 +323,7 @@ Test(opens, a_sidecar_that_cannot_be_locked_fails_the_open) {
 
 Test(opens, a_reader_that_may_not_make_the_sidecar_passes) {
     if (geteuid() != 0) {
-        cr_skip_test("needs root, to become somebody else");
+        scenario_skip("needs root, to become somebody else");
     }
     put_file("a.csv", "1\n");
     cr_assert_eq(chmod("a.csv", 0666), 0);
@@ -346,7 +346,7 @@ Test(opens, an_exclusive_reader_needs_no_permission_to_write) {
     };
     static const char read_it[] = "exec 2>/dev/null; read line <a.csv; test \"$line\" = 1";
     if (geteuid() != 0) {
-        cr_skip_test("needs root, to become somebody else");
+        scenario_skip("needs root, to become somebody else");
     }
     put_file("a.csv", "1\n");
     cr_assert_eq(chmod("a.csv", 0644), 0);

@@ -9,7 +9,6 @@
 #include <unistd.h>
 
 #include "tests/support/harness.h"
-#include "tests/support/skips.h"
 
 TestSuite(quiet, .init = scenario_begin, .fini = scenario_end, .timeout = 120);
 
@@ -102,7 +101,7 @@ Test(quiet, a_file_that_got_the_number_of_stderr_is_left_alone) {
 Test(quiet, a_secure_program_is_left_alone) {
     NOT_WITH_SANITIZERS("their library cannot be in front in a set-user-ID program");
     if (geteuid() != 0) {
-        cr_skip_test("needs root, to make a set-user-ID program of somebody else");
+        scenario_skip("needs root, to make a set-user-ID program of somebody else");
     }
     put_file("a.csv", "1\n");
     cr_assert_eq(run_shell(NULL, "cp " TEST_SECURE " secure && chmod 4755 secure"), 0);
@@ -116,7 +115,7 @@ Test(quiet, a_secure_program_is_left_alone) {
     snprintf(command, sizeof(command), "%s a.csv", by_nobody);
     int status = run_shell(NULL, command);
     if (status == 3) {
-        cr_skip_test("set-user-ID has no effect here (mounted nosuid?)");
+        scenario_skip("set-user-ID has no effect here (mounted nosuid?)");
     }
     cr_expect_eq(status, 10, "the program: %d", status);
     cr_expect_eq(lock_state("a.csv"), NO_SIDECAR);

@@ -207,7 +207,7 @@ Test(saying, a_relative_log_stays_where_it_was) {
 
 Test(saying, syslog) {
     if (geteuid() != 0 || run_shell(NULL, "unshare -m true") != 0) {
-        cr_skip("needs a mount namespace of its own (root)");
+        scenario_skip("needs a mount namespace of its own (root)");
     }
     struct stranger stranger = stranger_locks("a.csv", LOCK_EX);
     /* A /dev of our own, in which we are the daemon. */

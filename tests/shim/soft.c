@@ -302,7 +302,7 @@ Scenario(soft, only_the_own_marker_is_removed) {
 /* C5, for who may not make files in the directory. */
 Scenario(soft, where_no_marker_can_be_made) {
     if (geteuid() != 0) {
-        cr_skip("needs root");
+        scenario_skip("needs root");
     }
     cr_assert_eq(chmod("a.csv", 0666), 0);
     cr_expect_eq(run_shell_as_nobody("*.csv kind=soft", "cat a.csv"), 0);
@@ -338,7 +338,7 @@ Scenario(soft, few_numbers) {
 /* What cannot be removed locks to the end of the process, and that is said. */
 Scenario(soft, where_the_marker_cannot_be_removed) {
     if (geteuid() != 0) {
-        cr_skip_test("needs root, to become somebody who may not");
+        scenario_skip("needs root, to become somebody who may not");
     }
     cr_assert_eq(mkdir("d", 0755), 0);
     cr_assert_eq(chown("d", 65534, 65534), 0);

@@ -201,7 +201,7 @@ Scenario(soft_process, exec_with_another_environment) {
 /* Nothing can be told of names without /proc; then what is open may be the file. */
 Scenario(soft_process, exec_without_proc) {
     if (geteuid() != 0 || run_shell(NULL, "unshare -m umount -l /proc 2>/dev/null") != 0) {
-        cr_skip_test("needs root, and leave to unmount /proc");
+        scenario_skip("needs root, and leave to unmount /proc");
     }
     put_file("a.csv", "");
     CALL(0, "close 3");

@@ -15,7 +15,6 @@
 #include <unistd.h>
 
 #include "tests/shim/soft_scenario.h"
-#include "tests/support/skips.h"
 
 TestSuite(soft_waiting, .init = soft_begin, .fini = scenario_end, .timeout = 120);
 

@@ -87,7 +87,7 @@ static void interrupt(void) {
 static long step_through(const char *call, long stride) {
     long count = 0, left = stride;
     if (ptrace(PTRACE_SEIZE, puppet->pid, NULL, NULL) < 0) {
-        cr_skip_test("processes cannot be traced here");
+        scenario_skip("processes cannot be traced here");
     }
     go(PTRACE_INTERRUPT, 0);
     (void)stop();

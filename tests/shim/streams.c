@@ -70,7 +70,7 @@ Test(streams, a_heading_is_written_once) {
 /* glibc reads seven characters of a mode. */
 Test(streams, long_modes_mean_the_same) {
 #ifndef __GLIBC__
-    cr_skip_test("only glibc stops reading a mode");
+    scenario_skip("only glibc stops reading a mode");
 #endif
     EACH(puppet) {
         SAYS(3, "fopen_blanks a.csv r_____+");

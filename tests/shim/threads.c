@@ -180,7 +180,7 @@ Scenario(threads, an_upgrade_can_see_the_next_write) {
     cr_assert_eq(mkdir("coarse", 0755), 0);
     if (unshare(CLONE_NEWNS) < 0 || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0 ||
         mount("ramfs", "coarse", "ramfs", 0, NULL) < 0) {
-        cr_skip_test("a ramfs cannot be mounted: %s", strerror(errno));
+        scenario_skip("a ramfs cannot be mounted: %s", strerror(errno));
     }
     put_file("coarse/b.csv", "12");
     puppet = puppet_start("*.csv", NULL);

@@ -162,7 +162,7 @@ Scenario(ways, syscall_with_other_numbers) {
 
 Scenario(ways, a_file_by_its_handle) {
     if (puppet_call(puppet, "open_by_handle a.csv 2") == -4 || puppet->error == EPERM) {
-        cr_skip_test("this file system has no handles, or we may not open by them");
+        scenario_skip("this file system has no handles, or we may not open by them");
     }
     cr_expect_eq(puppet->result, 3);
     cr_expect_eq(puppet->error, UNTOUCHED);

@@ -27,6 +27,18 @@ struct puppet {
 /* Makes the directory and goes there. Criterion's .init and .fini. */
 void scenario_begin(void);
 void scenario_end(void);
+/* Instead of cr_skip_test: Criterion calls no .fini after a test that was skipped. */
+#define scenario_skip(...)                                                                         \
+    do {                                                                                           \
+        scenario_end();                                                                            \
+        cr_skip_test(__VA_ARGS__);                                                                 \
+    } while (0)
+/* In a test that cannot be with the address sanitizer, and why. */
+#ifdef __SANITIZE_ADDRESS__
+#define NOT_WITH_SANITIZERS(why) scenario_skip(why)
+#else
+#define NOT_WITH_SANITIZERS(why) (void)0
+#endif
 /* The directory's path. */
 const char *scenario_directory(void);
 

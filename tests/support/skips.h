@@ -8,11 +8,4 @@
 
 #define ALL_SKIPPED 77
 
-/* In a case that cannot be with the address sanitizer, and why. */
-#ifdef __SANITIZE_ADDRESS__
-#define NOT_WITH_SANITIZERS(why) cr_skip_test(why)
-#else
-#define NOT_WITH_SANITIZERS(why) (void)0
-#endif
-
 #endif

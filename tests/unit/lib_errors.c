@@ -17,7 +17,6 @@
 
 #include "lib/filelock.h"
 #include "tests/support/harness.h"
-#include "tests/support/skips.h"
 #include "tests/unit/lib_moment.h"
 
 TestSuite(errors, .init = scenario_begin, .fini = scenario_end, .timeout = 120);
@@ -57,7 +56,7 @@ static void in_child(int (*check)(void)) {
     cr_assert_eq(waitpid(pid, &status, 0), pid);
     cr_assert(WIFEXITED(status), "%x", status);
     if (WEXITSTATUS(status) == SKIPPED) {
-        cr_skip("needs root, and leave to mount");
+        scenario_skip("needs root, and leave to mount");
     }
     cr_expect_eq(WEXITSTATUS(status), 0, "check %d failed", WEXITSTATUS(status));
 }

@@ -276,7 +276,7 @@ Scenario(filelock, a_child_with_the_same_pid) {
     }
     cr_assert_eq(waitpid(outer, &status, 0), outer);
     if (WIFEXITED(status) && WEXITSTATUS(status) == 77) {
-        cr_skip("needs root, to make a pid namespace");
+        scenario_skip("needs root, to make a pid namespace");
     }
     cr_expect_eq(status, 0, "%x", status);
 }

@@ -52,7 +52,7 @@ static pid_t lease(bool deaf) {
     if (read(ready[0], &byte, 1) != 1) {
         cr_assert_eq(waitpid(pid, &status, 0), pid);
         cr_assert_eq(WEXITSTATUS(status), CANNOT, "%x", (unsigned)status);
-        cr_skip("this file system has no leases");
+        scenario_skip("this file system has no leases");
     }
     cr_assert_eq(close(ready[0]), 0);
     return pid;

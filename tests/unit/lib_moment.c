@@ -13,6 +13,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "tests/support/harness.h"
+
 uint64_t moment_arguments[6];
 
 /* ptrace(2), PTRACE_GET_SYSCALL_INFO; not every libc knows all of it. */
@@ -50,7 +52,7 @@ pid_t moment_start(int (*body)(void)) {
     }
     cr_assert_eq(waitpid(pid, &status, 0), pid);
     if (WIFEXITED(status) && WEXITSTATUS(status) == CANNOT) {
-        cr_skip("may not trace its own child");
+        scenario_skip("may not trace its own child");
     }
     cr_assert(WIFSTOPPED(status), "%x", (unsigned)status);
     const long options = PTRACE_O_TRACESYSGOOD | PTRACE_O_EXITKILL;
@@ -64,7 +66,7 @@ void moment_join(pid_t pid) {
     has_ended = false;
     to_deliver = 0;
     if (ptrace(PTRACE_SEIZE, pid, NULL, (void *)options) < 0) {
-        cr_skip("may not trace its own child");
+        scenario_skip("may not trace its own child");
     }
     cr_assert_eq(ptrace(PTRACE_INTERRUPT, pid, NULL, NULL), 0);
     cr_assert_eq(waitpid(pid, &status, 0), pid);

@@ -239,7 +239,7 @@ Test(owner, one_in_another_time_namespace_lives) {
     close(ready[1]);
     cr_assert_eq(read(ready[0], &byte, 1), 1);
     if (byte == '-') {
-        cr_skip("needs root and a kernel with time namespaces");
+        scenario_skip("needs root and a kernel with time namespaces");
     }
     cr_expect_eq(owner_of("a.lock"), FILELOCK_UNKNOWN);
     cr_expect_eq(acquire_once("a.lock"), -ETIMEDOUT);
@@ -254,7 +254,7 @@ Test(owner, one_in_another_time_namespace_lives) {
 /* Another user's process has the number by now: that can be told all the same. */
 Test(owner, a_number_that_another_user_has_got) {
     if (geteuid() != 0) {
-        cr_skip("needs root");
+        scenario_skip("needs root");
     }
     plant(getpid(), "12345\n");
     cr_expect_eq(as_nobody(owner_of, "a.lock", FILELOCK_DEAD), 0);
@@ -303,7 +303,7 @@ Test(owner, one_under_an_emulator) {
     cr_assert_eq(close(ready[1]), 0);
     cr_assert_eq(read(ready[0], &byte, 1), 1);
     if (byte == '-') {
-        cr_skip("needs root, and leave to mount");
+        scenario_skip("needs root, and leave to mount");
     }
     cr_expect_eq(owner_of("a.lock"), FILELOCK_ALIVE);
     cr_expect_eq(acquire_once("a.lock"), -ETIMEDOUT);

@@ -15,7 +15,6 @@
 
 #include "lib/filelock.h"
 #include "tests/support/harness.h"
-#include "tests/support/skips.h"
 
 TestSuite(small_stack, .init = scenario_begin, .fini = scenario_end, .timeout = 120);
 
