@@ -6,45 +6,14 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "tests/support/harness.h"
-
-static struct puppet *puppet;
-
-static void start(const char *patterns) {
-    puppet = puppet_start(patterns, NULL);
-    cr_assert_eq(puppet_call(puppet, "open a.csv 2"), 3);
-    cr_assert_eq(lock_state("a.csv"), EXCLUSIVE);
-}
+#include "tests/shim/flock_scenario.h"
 
 static void begin(void) {
-    scenario_begin();
-    put_file("a.csv", "1\n");
-    put_file("b.csv", "2\n");
+    flock_begin_open();
     cr_assert_eq(mkfifo("stay", 0600), 0);
-    start("*.csv");
-}
-
-static void finish(void) {
-    if (puppet) {
-        cr_expect_eq(puppet_end(puppet), 0);
-    }
-    cr_expect_neq(lock_state("a.csv"), EXCLUSIVE, "still locked after the end");
 }
 
 TestSuite(exec, .init = begin, .fini = scenario_end, .timeout = 120);
-
-#define HELD cr_expect_eq(lock_state("a.csv"), EXCLUSIVE)
-#define GONE                                                                                       \
-    cr_expect_eq(lock_state("a.csv"), FREE);                                                       \
-    cr_expect_eq(puppet_call(puppet, "list_above"), 0, "left open: %s", puppet->text)
-#define CALL(expected, ...)                                                                        \
-    cr_expect_eq(puppet_call(puppet, __VA_ARGS__), expected, "%s: %ld, errno %d", #__VA_ARGS__,    \
-                 puppet->result, puppet->error)
-
-static void restart(const char *patterns) {
-    cr_assert_eq(puppet_end(puppet), 0);
-    start(patterns);
-}
 
 /* The program after exec needs nothing from the environment: other rules, none
  * at all, or switched off. */
@@ -120,7 +89,7 @@ Scenario(exec, the_flag_of_standard_output) {
         HELD;
         CALL(0, "%s", ways[i][0]);
         (void)puppet_end(puppet);
-        start("*.csv");
+        flock_start("*.csv");
         CALL(1, "dup2 3 1");
         CALL(0, "close 3");
         CALL(0, "%s", ways[i][0]);
@@ -128,7 +97,7 @@ Scenario(exec, the_flag_of_standard_output) {
         CALL(-1, "dup2 1 1");
         cr_expect_eq(lock_state("a.csv"), FREE);
         (void)puppet_end(puppet);
-        start("*.csv");
+        flock_start("*.csv");
     }
 }
 
@@ -150,7 +119,7 @@ Scenario(exec, standard_output_that_was_never_to_survive) {
         CALL(-1, "dup2 1 1");
         cr_expect_eq(lock_state("a.csv"), FREE, "%s", ways[i][1]);
         (void)puppet_end(puppet);
-        start("*.csv");
+        flock_start("*.csv");
     }
 }
 
@@ -220,7 +189,7 @@ Scenario(exec, exec_that_fails_changes_nothing) {
 }
 
 Scenario(exec, inherit_all_takes_every_descriptor_along) {
-    restart("*.csv inherit=all");
+    flock_restart("*.csv inherit=all");
     CALL(7, "dup2 3 7");
     CALL(8, "fcntl 3 %d 8", F_DUPFD_CLOEXEC);
     CALL(0, "close 3");
@@ -239,7 +208,7 @@ Scenario(exec, inherit_all_takes_every_descriptor_along) {
 }
 
 Scenario(exec, inherit_all_follows_the_flag) {
-    restart("*.csv inherit=all");
+    flock_restart("*.csv inherit=all");
     CALL(0, "ioctl 3 FIOCLEX");
     CALL(1, "dup2 3 1");
     CALL(4, "open b.csv 2");
@@ -257,7 +226,7 @@ Scenario(exec, inherit_all_follows_the_flag) {
 }
 
 Scenario(exec, inherit_none_takes_nothing_along) {
-    restart("*.csv inherit=none");
+    flock_restart("*.csv inherit=none");
     CALL(1, "dup2 3 1");
     CALL(0, "fcntl 1 2 0");
     CALL(0, "ioctl 1 FIONCLEX");

@@ -9,13 +9,10 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "tests/support/harness.h"
-
-static struct puppet *puppet;
+#include "tests/shim/flock_scenario.h"
 
 static void begin(void) {
-    scenario_begin();
-    put_file("a.csv", "1\n");
+    flock_begin();
     cr_assert_eq(mkfifo("stay", 0600), 0);
     puppet = puppet_start("*.csv", "AUTOLOCK_LOG=log", NULL);
     cr_assert_eq(puppet_call(puppet, "setrlimit 1024"), 0);
@@ -23,22 +20,8 @@ static void begin(void) {
     cr_assert_eq(lock_state("a.csv"), EXCLUSIVE);
 }
 
-static void finish(void) {
-    if (puppet) {
-        cr_expect_eq(puppet_end(puppet), 0);
-    }
-    cr_expect_neq(lock_state("a.csv"), EXCLUSIVE, "still locked after the end");
-}
-
 TestSuite(exhausted, .init = begin, .fini = scenario_end, .timeout = 120);
 
-#define HELD cr_expect_eq(lock_state("a.csv"), EXCLUSIVE)
-#define GONE                                                                                       \
-    cr_expect_eq(lock_state("a.csv"), FREE);                                                       \
-    cr_expect_eq(puppet_call(puppet, "list_above"), 0, "left open: %s", puppet->text)
-#define CALL(expected, ...)                                                                        \
-    cr_expect_eq(puppet_call(puppet, __VA_ARGS__), expected, "%s: %ld, errno %d", #__VA_ARGS__,    \
-                 puppet->result, puppet->error)
 #define SILENT cr_expect_eq(access("log", F_OK), -1, "%s", file_content("log"))
 
 /* The limit that there is cannot be gone beyond. */

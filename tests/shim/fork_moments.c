@@ -26,10 +26,6 @@ static void finish(void) {
 
 TestSuite(fork_moments, .init = begin, .fini = scenario_end, .timeout = 120);
 
-#define CALL(expected, ...)                                                                        \
-    cr_expect_eq(puppet_call(puppet, __VA_ARGS__), expected, "%s: %ld, errno %d", #__VA_ARGS__,    \
-                 puppet->result, puppet->error)
-
 /* A thread that makes a call about descriptor 3 is stopped right after the system call
  * that changes it (whose argument `which` is 3). */
 static pid_t stop_behind(const char *call, long one, long other, int which) {

@@ -7,39 +7,9 @@
 #include <sys/file.h>
 #include <unistd.h>
 
-#include "tests/support/harness.h"
+#include "tests/shim/flock_scenario.h"
 
-static struct puppet *puppet;
-
-static void start(const char *patterns) {
-    puppet = puppet_start(patterns, NULL);
-    cr_assert_eq(puppet_call(puppet, "open a.csv 2"), 3);
-    cr_assert_eq(lock_state("a.csv"), EXCLUSIVE);
-}
-
-static void begin(void) {
-    scenario_begin();
-    put_file("a.csv", "1\n");
-    put_file("b.csv", "2\n");
-    start("*.csv");
-}
-
-static void finish(void) {
-    if (puppet) {
-        cr_expect_eq(puppet_end(puppet), 0);
-    }
-    cr_expect_neq(lock_state("a.csv"), EXCLUSIVE, "still locked after the end");
-}
-
-TestSuite(forks, .init = begin, .fini = scenario_end, .timeout = 120);
-
-#define HELD cr_expect_eq(lock_state("a.csv"), EXCLUSIVE)
-#define GONE                                                                                       \
-    cr_expect_eq(lock_state("a.csv"), FREE);                                                       \
-    cr_expect_eq(puppet_call(puppet, "list_above"), 0, "left open: %s", puppet->text)
-#define CALL(expected, ...)                                                                        \
-    cr_expect_eq(puppet_call(puppet, __VA_ARGS__), expected, "%s: %ld, errno %d", #__VA_ARGS__,    \
-                 puppet->result, puppet->error)
+TestSuite(forks, .init = flock_begin_open, .fini = scenario_end, .timeout = 120);
 
 static const char *const ways[] = {"kin", "_Fork", "raw_fork", "clone 0"};
 #define WAYS 4
@@ -159,13 +129,8 @@ Scenario(forks, a_vforked_child_that_closes_and_opens_again) {
     GONE;
 }
 
-static void restart(const char *patterns) {
-    cr_assert_eq(puppet_end(puppet), 0);
-    start(patterns);
-}
-
 Scenario(forks, inherit_none_ends_with_the_process) {
-    restart("*.csv inherit=none");
+    flock_restart("*.csv inherit=none");
     for (int i = 0; i < WAYS; i++) {
         if (i == 2) {
             continue; /* nobody notices a raw fork until its child opens a file */
@@ -182,7 +147,7 @@ Scenario(forks, inherit_none_ends_with_the_process) {
 }
 
 Scenario(forks, inherit_none_with_standard_output) {
-    restart("*.csv inherit=none");
+    flock_restart("*.csv inherit=none");
     CALL(1, "dup2 3 1");
     CALL(0, "close 3");
     cr_assert_gt(puppet_call(puppet, "kin"), 0);
@@ -193,7 +158,7 @@ Scenario(forks, inherit_none_with_standard_output) {
 }
 
 Scenario(forks, inherit_none_and_hold_process) {
-    restart("*.csv inherit=none hold=process");
+    flock_restart("*.csv inherit=none hold=process");
     CALL(0, "close 3");
     HELD;
     cr_assert_gt(puppet_call(puppet, "_Fork"), 0);

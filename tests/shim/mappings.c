@@ -7,38 +7,19 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include "tests/support/harness.h"
+#include "tests/shim/flock_scenario.h"
 
 #define RW (PROT_READ | PROT_WRITE)
 
-static struct puppet *puppet;
-
 static void begin(void) {
-    scenario_begin();
-    put_file("a.csv", "1\n");
-    put_file("b.csv", "2\n");
+    flock_begin();
     put_file("plain.txt", "3\n");
     cr_assert_eq(truncate("a.csv", 16 * 4096), 0);
     cr_assert_eq(truncate("b.csv", 16 * 4096), 0);
     puppet = puppet_start("*.csv", NULL);
 }
 
-static void finish(void) {
-    if (puppet) {
-        cr_expect_eq(puppet_end(puppet), 0);
-    }
-    cr_expect_neq(lock_state("a.csv"), EXCLUSIVE, "still locked after the end");
-}
-
 TestSuite(mappings, .init = begin, .fini = scenario_end, .timeout = 120);
-
-#define CALL(expected, ...)                                                                        \
-    cr_assert_eq(puppet_call(puppet, __VA_ARGS__), expected, "%s: %ld, errno %d", #__VA_ARGS__,    \
-                 puppet->result, puppet->error)
-#define HELD cr_expect_eq(lock_state("a.csv"), EXCLUSIVE)
-#define GONE                                                                                       \
-    cr_expect_eq(lock_state("a.csv"), FREE);                                                       \
-    cr_expect_eq(puppet_call(puppet, "list_above"), 0, "left open: %s", puppet->text)
 
 /* Four pages of a.csv in slot 1, its descriptor closed. */
 static void map_and_close(const char *call) {

@@ -21,10 +21,6 @@ static void begin(void) {
 
 TestSuite(naming, .init = begin, .fini = scenario_end, .timeout = 120);
 
-#define CALL(expected, ...)                                                                        \
-    cr_assert_eq(puppet_call(puppet, __VA_ARGS__), expected, "%s: %ld, errno %d", #__VA_ARGS__,    \
-                 puppet->result, puppet->error)
-
 /* Each waits while somebody has a.csv open, does what it says afterwards, and
  * leaves nothing locked or open. */
 static const struct {

@@ -9,31 +9,9 @@
 #include <sys/file.h>
 #include <unistd.h>
 
-#include "tests/support/harness.h"
+#include "tests/shim/flock_scenario.h"
 
-static struct puppet *puppet;
-
-static void begin(void) {
-    scenario_begin();
-    put_file("a.csv", "1\n");
-    put_file("b.csv", "2\n");
-}
-
-static void finish(void) {
-    if (puppet) {
-        cr_expect_eq(puppet_end(puppet), 0);
-    }
-    cr_expect_neq(lock_state("a.csv"), EXCLUSIVE, "still locked after the end");
-}
-
-TestSuite(narrow, .init = begin, .fini = scenario_end, .timeout = 120);
-
-#define CALL(expected, ...)                                                                        \
-    cr_expect_eq(puppet_call(puppet, __VA_ARGS__), expected, "%s: %ld, errno %d, %s",              \
-                 #__VA_ARGS__, puppet->result, puppet->error, puppet->text)
-#define GONE(file)                                                                                 \
-    cr_expect_eq(lock_state(file), FREE);                                                          \
-    CALL(0, "list_above");
+TestSuite(narrow, .init = flock_begin, .fini = scenario_end, .timeout = 120);
 
 #define NOT_BEFORE_SANITIZERS NOT_WITH_SANITIZERS("their constructors have to be the first")
 
@@ -51,7 +29,7 @@ static void opens_early(const char *preload) {
     CALL(0, "close 3");
     cr_expect_eq(lock_state("a.csv"), EXCLUSIVE);
     CALL(0, "close 4");
-    GONE("a.csv");
+    GONE;
     cr_expect_eq(puppet_end(puppet), 0);
     puppet = NULL;
     put_file("b.csv", "2\n");
@@ -73,7 +51,7 @@ Scenario(narrow, a_constructor_before_libc_s) {
     cr_expect_str_eq(file_content("b.csv"), "2\nearly\n");
     CALL(0, "close 4");
     CALL(0, "close 3");
-    GONE("a.csv");
+    GONE;
 }
 
 /* A process that has begun so forks and execs as any other. */
@@ -87,7 +65,7 @@ Scenario(narrow, exec_after_a_constructor_before_ours) {
     CALL(0, "close 1");
     cr_expect_eq(lock_state("a.csv"), EXCLUSIVE);
     CALL(0, "end_kin");
-    GONE("a.csv");
+    GONE;
     CALL(1, "open b.csv 2");
     puppet_tell(puppet, "exec");
     CALL(4, "dup 1");
@@ -96,7 +74,8 @@ Scenario(narrow, exec_after_a_constructor_before_ours) {
     CALL(0, "close 1");
     CALL(0, "close 4");
     CALL(0, "close 3");
-    GONE("b.csv");
+    cr_expect_eq(lock_state("b.csv"), FREE);
+    GONE;
 }
 
 /* While the call that it interrupts waits for another file. */
@@ -115,7 +94,7 @@ Scenario(narrow, a_handler_that_opens_while_an_open_waits) {
     cr_expect_eq(puppet_result(puppet), 3);
     cr_expect_eq(lock_state("a.csv"), EXCLUSIVE);
     CALL(0, "close 3");
-    GONE("a.csv");
+    GONE;
 }
 
 /* Both wait for the same, the handler on top of the other. */
@@ -132,7 +111,7 @@ Scenario(narrow, a_handler_that_opens_the_file_that_the_open_waits_for) {
     cr_expect_eq(puppet_result(puppet), 3);
     cr_expect_eq(lock_state("a.csv"), EXCLUSIVE);
     CALL(0, "close 3");
-    GONE("a.csv");
+    GONE;
 }
 
 /* At any other moment: a storm of signals, each of which opens and closes. */
@@ -140,9 +119,9 @@ Scenario(narrow, handlers_that_open_at_any_moment) {
     puppet = puppet_start("*.csv", NULL);
     CALL(0, "storm a.csv b.csv 4000");
     cr_expect_eq(lock_state("b.csv"), FREE);
-    GONE("a.csv");
+    GONE;
     CALL(0, "storm a.csv a.csv 4000");
-    GONE("a.csv");
+    GONE;
 }
 
 /* 16 KiB, of which libc and the thread take some: for an open that waits, says so,
@@ -167,5 +146,5 @@ Scenario(narrow, a_small_stack) {
     for (int fd = 3; fd <= 6; fd++) {
         CALL(0, "close %d", fd);
     }
-    GONE("a.csv");
+    GONE;
 }

@@ -19,9 +19,6 @@ static void begin(void) {
 
 TestSuite(onlooked, .init = begin, .fini = scenario_end, .timeout = 120);
 
-#define CALL(expected, ...)                                                                        \
-    cr_expect_eq(puppet_call(puppet, __VA_ARGS__), expected, "%s: %ld, errno %d", #__VA_ARGS__,    \
-                 puppet->result, puppet->error)
 #define SEEN(line)                                                                                 \
     cr_expect_str_eq(file_content("onlooker.log"), line);                                          \
     cr_expect_eq(lock_state("a.csv"), FREE);                                                       \

@@ -22,10 +22,6 @@ static void finish(void) {
     cr_expect_eq(puppet_end(puppet), 0);
 }
 
-#define CALL(expected, ...)                                                                        \
-    cr_assert_eq(puppet_call(puppet, __VA_ARGS__), expected, "%s: %ld, errno %d", #__VA_ARGS__,    \
-                 puppet->result, puppet->error)
-
 /* The pid that has a record lock on the file, as anybody sees it; 0 for none. */
 static int locker(const char *path) {
     struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET};

@@ -7,35 +7,9 @@
 #include <sys/file.h>
 #include <unistd.h>
 
-#include "tests/support/harness.h"
+#include "tests/shim/flock_scenario.h"
 
-static struct puppet *puppet;
-
-static void begin(void) {
-    scenario_begin();
-    put_file("a.csv", "1\n");
-    put_file("b.csv", "2\n");
-    puppet = puppet_start("*.csv", NULL);
-    cr_assert_eq(puppet_call(puppet, "open a.csv 2"), 3);
-    cr_assert_eq(lock_state("a.csv"), EXCLUSIVE);
-}
-
-static void finish(void) {
-    if (puppet) {
-        cr_expect_eq(puppet_end(puppet), 0);
-    }
-    cr_expect_neq(lock_state("a.csv"), EXCLUSIVE, "still locked after the end");
-}
-
-TestSuite(references, .init = begin, .fini = scenario_end, .timeout = 120);
-
-#define HELD cr_expect_eq(lock_state("a.csv"), EXCLUSIVE)
-#define GONE                                                                                       \
-    cr_expect_eq(lock_state("a.csv"), FREE);                                                       \
-    cr_expect_eq(puppet_call(puppet, "list_above"), 0, "left open: %s", puppet->text)
-#define CALL(expected, ...)                                                                        \
-    cr_expect_eq(puppet_call(puppet, __VA_ARGS__), expected, "%s: %ld, errno %d", #__VA_ARGS__,    \
-                 puppet->result, puppet->error)
+TestSuite(references, .init = flock_begin_open, .fini = scenario_end, .timeout = 120);
 
 Scenario(references, each_kind_of_copy_keeps_it) {
     static const char *copies[] = {"dup 3",

@@ -13,13 +13,10 @@
 
 static struct puppet *puppet;
 
-#define CALL(expected, ...)                                                                        \
-    cr_expect_eq(puppet_call(puppet, __VA_ARGS__), expected, "%s: %ld, errno %d", #__VA_ARGS__,    \
-                 puppet->result, puppet->error)
 #define HELD cr_expect(is_there("a.csv.lock"), "not locked")
 #define GONE                                                                                       \
     cr_expect_not(is_there("a.csv.lock"), "still locked");                                         \
-    cr_expect_eq(puppet_call(puppet, "list_above"), 0, "left open: %s", puppet->text)
+    CALL(0, "list_above")
 
 /* For suites whose program has nothing open at first. */
 static inline void soft_begin(void) {

@@ -27,9 +27,6 @@ static void finish(void) {
 
 TestSuite(spawn, .init = begin, .fini = scenario_end, .timeout = 120);
 
-#define CALL(expected, ...)                                                                        \
-    cr_expect_eq(puppet_call(puppet, __VA_ARGS__), expected, "%s: %ld, errno %d", #__VA_ARGS__,    \
-                 puppet->result, puppet->error)
 #define STATE(file, state) cr_expect_eq(lock_state(file), state, "%s", file)
 #define WRITE_NEW 01101  /* O_WRONLY|O_CREAT|O_TRUNC */
 #define WRITE_MORE 02101 /* O_WRONLY|O_CREAT|O_APPEND */

@@ -41,10 +41,6 @@ static void begin(void) {
 
 TestSuite(stepped, .init = begin, .fini = scenario_end, .timeout = 400);
 
-#define CALL(expected, ...)                                                                        \
-    cr_expect_eq(puppet_call(puppet, __VA_ARGS__), expected, "%s: %ld, errno %d", #__VA_ARGS__,    \
-                 puppet->result, puppet->error)
-
 static void go(int request, int number) {
     cr_assert_eq(ptrace((enum __ptrace_request)request, puppet->pid, NULL, (void *)(long)number), 0,
                  "ptrace: %d", errno);

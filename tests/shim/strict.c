@@ -29,10 +29,6 @@ static void finish(void) {
 
 TestSuite(strict, .init = begin, .fini = scenario_end, .timeout = 120);
 
-#define CALL(expected, ...)                                                                        \
-    cr_expect_eq(puppet_call(puppet, __VA_ARGS__), expected, "%s: %ld, errno %d", #__VA_ARGS__,    \
-                 puppet->result, puppet->error)
-
 /* The first makes the sidecar, the next ones find it, free or held by this process. */
 Test(strict, opens_and_closes) {
     start("*.csv");

@@ -29,9 +29,6 @@ static void finish(void) {
 TestSuite(syscalls, .init = begin, .fini = scenario_end, .timeout = 120);
 
 #define HELD cr_expect_eq(lock_state("a.csv"), EXCLUSIVE)
-#define CALL(expected, ...)                                                                        \
-    cr_expect_eq(puppet_call(puppet, __VA_ARGS__), expected, "%s: %ld, errno %d", #__VA_ARGS__,    \
-                 puppet->result, puppet->error)
 
 /* Alone it keeps the hold, and its close ends it. */
 static void keeps_it(const char *call) {

@@ -14,31 +14,9 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "tests/support/harness.h"
+#include "tests/shim/flock_scenario.h"
 
-static struct puppet *puppet;
-
-static void begin(void) {
-    scenario_begin();
-    put_file("a.csv", "1\n");
-}
-
-static void finish(void) {
-    if (puppet) {
-        cr_expect_eq(puppet_end(puppet), 0);
-    }
-    cr_expect_neq(lock_state("a.csv"), EXCLUSIVE, "still locked after the end");
-    cr_expect_neq(lock_state("a.csv"), SHARED, "still locked after the end");
-}
-
-TestSuite(threads, .init = begin, .fini = scenario_end, .timeout = 120);
-
-#define CALL(expected, ...)                                                                        \
-    cr_expect_eq(puppet_call(puppet, __VA_ARGS__), expected, "%s: %ld, errno %d, %s",              \
-                 #__VA_ARGS__, puppet->result, puppet->error, puppet->text)
-#define GONE                                                                                       \
-    cr_expect_eq(lock_state("a.csv"), FREE);                                                       \
-    CALL(0, "list_above");
+TestSuite(threads, .init = flock_begin, .fini = scenario_end, .timeout = 120);
 
 Scenario(threads, readers_and_writers_of_one_file) {
     puppet = puppet_start("*.csv", NULL);
@@ -156,7 +134,7 @@ static void end_lost_upgrade(void) {
 }
 
 Scenario(threads, an_upgrade_past_its_timeout_does_not_wait_for_a_writer) {
-    begin_lost_upgrade("*.csv timeout=500ms", 0);
+    begin_lost_upgrade("*.csv timeout=3s", 0);
     cr_expect_eq(puppet_result(puppet), -1);
     cr_expect_eq(puppet->error, EBUSY);
     cr_expect_eq(lock_state("a.csv"), EXCLUSIVE);

@@ -30,9 +30,6 @@ static void finish(void) {
 
 TestSuite(ways, .init = begin, .fini = scenario_end, .timeout = 120);
 
-#define CALL(expected, ...)                                                                        \
-    cr_expect_eq(puppet_call(puppet, __VA_ARGS__), expected, "%s: %ld, errno %d", #__VA_ARGS__,    \
-                 puppet->result, puppet->error)
 #define STATE(file, state) cr_expect_eq(lock_state(file), state, "%s", file)
 #define NOTHING_LEFT CALL(0, "list_above")
 

@@ -52,6 +52,10 @@ void puppet_kill(struct puppet *puppet);
 /* Tells it to make a call and waits for the result, 30 s at most. */
 long puppet_call(struct puppet *puppet, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
+/* Of the variable `puppet`. */
+#define CALL(expected, ...)                                                                        \
+    cr_expect_eq(puppet_call(puppet, __VA_ARGS__), expected, "%s: %ld, errno %d, %s",              \
+                 #__VA_ARGS__, puppet->result, puppet->error, puppet->text)
 /* Only tells it; puppet_result waits. */
 void puppet_tell(struct puppet *puppet, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
