@@ -81,17 +81,19 @@ static int add(struct spawn_plan *plan, struct spawn_action action) {
     return spawn_add(&plan->actions, plan->child->record, &action);
 }
 
-/* Around the twins, which are there by then. */
+/* Around the twins, which are there by then. libc takes no number beyond the limit, where
+ * nothing is but some of ours. */
 static int add_closefrom(struct spawn_plan *plan, const struct wanted *wanted, int first) {
     for (; first <= wanted->highest; first++) {
         if (!is_wanted(plan->child, wanted, first)) {
             int r = add(plan, (struct spawn_action){.kind = SPAWN_CLOSE, .fd = first});
             if (r != 0) {
-                return r;
+                return r == EBADF ? 0 : r;
             }
         }
     }
-    return add(plan, (struct spawn_action){.kind = SPAWN_CLOSEFROM, .fd = first});
+    int r = add(plan, (struct spawn_action){.kind = SPAWN_CLOSEFROM, .fd = first});
+    return r == EBADF ? 0 : r;
 }
 
 /* Hidden descriptors are not there for the program (contract T2). */
@@ -117,7 +119,8 @@ static int add_program_s(struct spawn_plan *plan, const struct wanted *wanted) {
     return 0;
 }
 
-/* Twins of the parent's that survive exec although what they serve does not. */
+/* Twins of the parent's that survive exec although what they serve does not. (One beyond
+ * the limit the next program closes, if it is under the shim.) */
 static int add_closes(struct spawn_plan *plan) {
     const struct spawn_child *child = plan->child;
     for (int twin = table_previous(TABLE_HIDDEN, TABLE_NOBODY); twin >= 0;
@@ -128,7 +131,7 @@ static int add_closes(struct spawn_plan *plan) {
             continue;
         }
         int r = add(plan, (struct spawn_action){.kind = SPAWN_CLOSE, .fd = twin});
-        if (r != 0) {
+        if (r != 0 && r != EBADF) {
             return r;
         }
     }
@@ -144,7 +147,7 @@ static int add_twins(struct spawn_plan *plan, const struct wanted *wanted) {
             continue; /* it was made again, elsewhere */
         }
         int r = add(plan, (struct spawn_action){.kind = SPAWN_DUP2, .from = twin, .fd = twin});
-        if (r == EBADF) { /* libc takes no number beyond the limit */
+        if (r == EBADF) { /* likewise */
             hidden_keep_over_exec(twin);
         } else if (r != 0) {
             return r;

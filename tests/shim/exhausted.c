@@ -154,3 +154,26 @@ Scenario(exhausted, the_process_itself_under_a_hard_limit) {
     puppet = NULL;
     cr_expect_eq(lock_state("a.csv"), FREE);
 }
+
+/* posix_spawn takes no number beyond the limit; the child has its part all the same. */
+Scenario(exhausted, what_posix_spawn_starts) {
+    static const char *const actions[] = {
+        "", "dup2:1:1", "dup2:1:2", "dup2:1:0 close:1", "closefrom:3", "closefrom:3 dup2:1:2"};
+    CALL(0, "close 3");
+    CALL(0, "setrlimit 64");
+    for (size_t i = 0; i < sizeof(actions) / sizeof(actions[0]); i++) {
+        CALL(0, "close 1");
+        CALL(1, "open a.csv 1");
+        CALL(0, "dup2_over 3 64");
+        CALL(0, "loop_cloexec 3 64");
+        CALL(0, "spawn %s", actions[i]);
+        CALL(0, "close 1");
+        cr_expect_eq(lock_state("a.csv"), EXCLUSIVE, "%s", actions[i]);
+        CALL(0, "end_spawned");
+        cr_expect_eq(lock_state("a.csv"), FREE, "%s", actions[i]);
+        CALL(0, "list_above");
+        CALL(1, "dup 0");
+        CALL(0, "close_loop 3 64");
+    }
+    SILENT;
+}
