@@ -142,33 +142,9 @@ static int join(struct attempt *attempt, int own, table_word word, int made) {
     return turn_exclusive(attempt);
 }
 
-/* Set first, then looked for others: a signal handler of this thread may take one
- * in between. */
-static bool settle_as(int twin, struct sidecar_id id, enum table_mode mode) {
-    table_word word;
-    struct gate gate = gate_enter_alone();
-    hidden_set_mode(twin, mode);
-    if (mode == MODE_LOST) {
-        upgrade_may_be_lost();
-    }
-    bool second = hidden_find(id, twin, &word) >= 0 && table_mode(word) >= MODE_SHARED;
-    if (second) {
-        hidden_set_mode(twin, MODE_WAITING);
-    }
-    gate_leave(gate);
-    if (!second) {
-        wait_wake();
-    }
-    return !second;
-}
-
-bool hold_settle(int twin, struct sidecar_id id, bool exclusive) {
-    return settle_as(twin, id, exclusive ? MODE_EXCLUSIVE : MODE_SHARED);
-}
-
 static int settle(struct attempt *attempt) {
     enum table_mode mode = attempt->exclusive ? MODE_EXCLUSIVE : MODE_SHARED;
-    if (settle_as(attempt->twin, attempt->id, attempt->beside ? MODE_LOST : mode)) {
+    if (hold_settle(attempt->twin, attempt->id, attempt->beside ? MODE_LOST : mode)) {
         return ROUND_DONE;
     }
     give_up(attempt);
@@ -188,7 +164,7 @@ static int upgrade_program_lock(struct attempt *attempt) {
     struct target *target = attempt->target;
     int r =
         sidecar_is_current(target->where.directory, target->sidecar, attempt->twin, attempt->id);
-    if (r <= 0 || !settle_as(attempt->twin, attempt->id, MODE_UPGRADING)) {
+    if (r <= 0 || !hold_settle(attempt->twin, attempt->id, MODE_UPGRADING)) {
         give_up(attempt);
         return r < 0 ? r : ROUND_AGAIN;
     }

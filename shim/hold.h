@@ -14,6 +14,7 @@
 #define AUTOLOCK_HOLD_H
 
 #include "lib/sidecar.h"
+#include "shim/table.h"
 #include "shim/target.h"
 
 /*
@@ -26,10 +27,10 @@ int hold_take(struct target *target, bool exclusive, int *ret_twin);
 
 /*
  * twin is a description of our own, in transit, that has just got the lock: makes
- * it the one that counts for this process. False when another does already, which
- * is to be shared instead; then twin is to be dropped.
+ * it the one that counts for this process, as one of that mode. False when another does already,
+ * which is to be shared instead; then twin is to be dropped.
  */
-bool hold_settle(int twin, struct sidecar_id id, bool exclusive);
+bool hold_settle(int twin, struct sidecar_id id, enum table_mode mode);
 
 /* Gives back what no reference got. -1 is allowed. */
 void hold_drop(int twin);

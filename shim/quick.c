@@ -162,7 +162,8 @@ static int open_at(const struct opening *opening, struct place *place, bool excl
     signal_set before = signals_mask(SIGNALS_ALL); /* see hold.c */
     bool locked = sys_flock(twin, (exclusive ? LOCK_EX : LOCK_SH) | LOCK_NB) == 0 &&
                   (!place->anchored || is_current(place, twin, id)) &&
-                  (exclusive || !sibling_writes(twin)) && hold_settle(twin, id, exclusive);
+                  (exclusive || !sibling_writes(twin)) &&
+                  hold_settle(twin, id, exclusive ? MODE_EXCLUSIVE : MODE_SHARED);
     if (!locked) {
         hold_drop(twin);
         twin = -1;

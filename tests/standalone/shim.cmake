@@ -15,9 +15,11 @@ target_compile_definitions(harness PUBLIC
 
 # Left out is what musl does not have (closefrom, libio), and scenarios in which
 # programs take part that have glibc: sh, cat, flock.
-set(except_opens a_reader_that_may_not_make_the_sidecar_passes the_sidecar_has_the_owner_of_the_data
-                 what_may_not_be_read_is_not_locked the_sidecar_follows_what_root_gives_away
-                 an_exclusive_reader_needs_no_permission_to_write)
+set(except_opens what_may_not_be_read_is_not_locked)
+set(except_permissions a_reader_that_may_not_make_the_sidecar_passes
+                       the_sidecar_has_the_owner_of_the_data
+                       the_sidecar_follows_what_root_gives_away
+                       an_exclusive_reader_needs_no_permission_to_write)
 set(except_ways libio_names system_hands_stdout_on popen_heals_its_number
                 popen_for_reading_does_not popen_for_writing_shares_stdout)
 set(except_spawn closefrom_and_a_file_that_it_opens closefrom_and_what_the_parent_has_open
@@ -37,8 +39,8 @@ set(except_soft_process redirections_of_shells vfork_open_exec children_of_popen
 set(except_soft_exit what_streams_had_is_in_the_file_before_the_next_one
                      a_thread_that_has_the_stream_in_hand)
 
-foreach(name IN ITEMS opens handed ways spawn references transparency identity forks exec closing mode soft
-        soft_waiting soft_process soft_exit)
+foreach(name IN ITEMS opens permissions handed ways spawn references transparency identity forks exec closing
+        mode soft soft_waiting soft_process soft_exit)
     add_executable(test_${name} ${source}/tests/shim/${name}.c)
     target_compile_options(test_${name} PRIVATE ${kernel_headers})
     target_link_libraries(test_${name} PRIVATE harness)
