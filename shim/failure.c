@@ -29,6 +29,26 @@ int failure_before_wait(const struct target *target) {
     return 0;
 }
 
+static void say_remedy_for_deadlock(struct text *line, const struct target *target) {
+    switch (target->why[0] ? target->remedy : REMEDY_READ_AGAIN) {
+    case REMEDY_ORDER:
+        text_put(line, "; open files in the same order everywhere, or one at a time");
+        return;
+    case REMEDY_NO_HANDLER:
+        text_put(line, "; open it elsewhere than in a signal handler");
+        return;
+    case REMEDY_NESTED:
+        text_put(line, "; nested=pass in the rule ");
+        break;
+    case REMEDY_READ_AGAIN:
+        text_put(line, "; close it wherever this program has it open and read it again, or open "
+                       "it for writing at once, or put hold=process in the rule ");
+        break;
+    }
+    text_put_visible(line, target->rule->pattern);
+    text_put(line, target->why[0] && target->remedy == REMEDY_NESTED ? " lets it in" : "");
+}
+
 static void say_remedy(struct text *line, const struct target *target, int error, bool goes_on) {
     if (goes_on) {
         text_put(line, "; goes on without a lock (");
@@ -38,11 +58,8 @@ static void say_remedy(struct text *line, const struct target *target, int error
         text_put(line, "; a longer timeout= or on-timeout=open in the rule ");
         text_put_visible(line, target->rule->pattern);
         text_put(line, " changes this");
-    } else if (error == EDEADLK && target->why[0]) {
-        text_put(line, "; open files in the same order everywhere, or one at a time");
     } else if (error == EDEADLK) {
-        text_put(line, "; open it for writing at once, or put hold=process in the rule ");
-        text_put_visible(line, target->rule->pattern);
+        say_remedy_for_deadlock(line, target);
     } else {
         text_put(line, "; on-error=open in the rule ");
         text_put_visible(line, target->rule->pattern);

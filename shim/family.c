@@ -41,6 +41,7 @@ int family_look(struct family *family, struct target *target, bool exclusive, ui
                 return WAITED_PASS;
             }
             put_why(target, family->nested.still, "fail");
+            target->remedy = REMEDY_NESTED;
             return -EDEADLK;
         case NESTED_MAYBE:
             family->look = family->nested.look_again;

@@ -82,7 +82,7 @@ static int before_next(struct attempt *attempt, unsigned times) {
  * here, gives his own up and shares that (settle, join). So nobody but the one
  * who upgrades ever asks something of a description that others use.
  */
-enum choice { CHOICE_OWN, CHOICE_JOIN, CHOICE_LATER, CHOICE_STALE };
+enum choice { CHOICE_OWN, CHOICE_JOIN, CHOICE_LATER, CHOICE_STALE, CHOICE_NEVER };
 
 /* By what the process has already, found as `own`; `twin` is made of that or of
  * fd, which is a new descriptor of the sidecar, or the program's own one. */
@@ -96,7 +96,7 @@ static int choose(struct attempt *attempt, int fd, bool of_program, enum choice 
         *ret = CHOICE_STALE;
     } else if (mode == MODE_UPGRADING) {
         /* In a handler that has interrupted the upgrade, later would be never. */
-        *ret = table_is_own_transit(*ret_word) ? CHOICE_STALE : CHOICE_LATER;
+        *ret = table_is_own_transit(*ret_word) ? CHOICE_NEVER : CHOICE_LATER;
         if (*ret == CHOICE_LATER && !of_program) {
             r = adopt(attempt, hidden_make(fd, MODE_WAITING, attempt->id));
         }
@@ -320,12 +320,17 @@ static int one_round(struct attempt *attempt) {
         hidden_mark_program(attempt->twin);
     }
     gate_leave(gate);
+    struct text why = {.start = attempt->target->why, .size = sizeof(attempt->target->why)};
     switch (choice) {
     case CHOICE_JOIN:
         return join(attempt, own, word, r);
     case CHOICE_LATER:
         return r < 0 ? r : wait_for_upgrade(attempt);
     case CHOICE_STALE:
+        return -EDEADLK;
+    case CHOICE_NEVER:
+        text_put(&why, "a signal handler has interrupted an open of it for writing");
+        attempt->target->remedy = REMEDY_NO_HANDLER;
         return -EDEADLK;
     default:
         return r < 0 ? r : lock(attempt);

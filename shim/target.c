@@ -118,6 +118,7 @@ int target_find(struct target *target, int dirfd, const char *path, bool follow)
     target->wait_time = target->waited_before = 0;
     target->telling = (struct telling){.start = 0};
     target->why[0] = '\0';
+    target->remedy = REMEDY_ORDER;
     int r = canonical_resolve(dirfd, path, follow, &target->where);
     if (r < 0) {
         return cannot_resolve(dirfd, path, follow, r, &target->where);
@@ -251,6 +252,7 @@ bool target_of_sidecar(struct target *target, int fd) {
     char *path = target->where.scratch;
     target->telling = (struct telling){.start = 0};
     target->waits_for_upgrade = false;
+    target->remedy = REMEDY_ORDER;
     TEXT(link, 40);
     text_put_descriptor(&link, fd);
     ssize_t n = sys_readlinkat(AT_FDCWD, link.start, path, sizeof(target->where.path) - 1);

@@ -19,6 +19,9 @@
 #include "lib/sys_linux.h"
 #include "shim/text.h"
 
+/* What to do about `why`, which went wrong. */
+enum remedy { REMEDY_ORDER, REMEDY_READ_AGAIN, REMEDY_NESTED, REMEDY_NO_HANDLER };
+
 /* How a wait for it is told of (telling.h). Times are CLOCK_MONOTONIC, microseconds. */
 struct telling {
     uint64_t start, at; /* 0: there was none yet */
@@ -41,6 +44,7 @@ struct target {
     struct telling telling;
     uint64_t waited_before; /* by the same call, for what it meant before */
     char why[640];          /* what a failed wait found out; "" for nothing */
+    enum remedy remedy;
     bool exists;
     struct sys_stat data; /* if it exists; else only data.mode, as asked for */
 };

@@ -48,6 +48,7 @@ static bool unchanged(const struct sys_stat *a, const struct sys_stat *b) {
 static void put_why(struct target *target, const char *reason) {
     struct text why = {.start = target->why, .size = sizeof(target->why)};
     text_put(&why, reason);
+    target->remedy = REMEDY_READ_AGAIN;
 }
 
 /* Those who share it are ancestors that wait for this process: shared again, with a turn

@@ -66,6 +66,8 @@ Test(nested, nested_may_fail_instead) {
                                  "cat a.csv 9>&- 2>err"),
                  1);
     cr_expect(strstr(file_content("log"), "cannot lock"), "%s", file_content("log"));
+    cr_expect(strstr(file_content("log"), "; nested=pass in the rule *.csv lets it in\n"), "%s",
+              file_content("log"));
 }
 
 /* O4 in each order, with flock(1) and with the program itself. */

@@ -402,7 +402,8 @@ Test(waiting, an_upgrade_that_is_interrupted_after_a_change) {
 
 /* What one thread is told the others that have read the file are not. */
 Test(waiting, an_upgrade_of_one_thread_after_a_change) {
-    struct puppet *puppet = puppet_start("*.csv", NULL), *other = puppet_start("*.csv", NULL);
+    struct puppet *puppet = puppet_start("*.csv", "AUTOLOCK_LOG=log", NULL);
+    struct puppet *other = puppet_start("*.csv", NULL);
     bool wrote = false;
     int thread = 0;
     for (; thread < 30 && !wrote; thread++) {
@@ -429,9 +430,29 @@ Test(waiting, an_upgrade_of_one_thread_after_a_change) {
     cr_expect_eq(puppet_call(puppet, "join_thread %d", thread - 1), -1);
     cr_expect_eq(puppet_call(puppet, "open a.csv 2"), -1);
     cr_expect_eq(puppet->error, EDEADLK);
+    cr_expect_eq(count(file_content("log"), "close it wherever this program has it open"), 2, "%s",
+                 file_content("log"));
     cr_expect_eq(lock_state("a.csv"), SHARED);
     cr_expect_eq(puppet_call(puppet, "close 3"), 0);
     cr_expect_eq(puppet_call(puppet, "open a.csv 2"), 3);
     (void)puppet_end(other);
+    (void)puppet_end(puppet);
+}
+
+/* A handler that interrupts it cannot wait for its end, and says what is so. */
+Test(waiting, an_upgrade_whose_file_a_handler_opens) {
+    struct stranger stranger = stranger_locks("a.csv", LOCK_SH);
+    struct puppet *puppet = puppet_start("*.csv", "AUTOLOCK_LOG=log", NULL);
+    cr_assert_eq(puppet_call(puppet, "handle_by_opening %d a.csv", SIGUSR2), 0);
+    cr_assert_eq(puppet_call(puppet, "open a.csv 0"), 3);
+    puppet_tell(puppet, "open a.csv 2");
+    wait_until_queued(puppet->pid);
+    cr_assert_eq(kill(puppet->pid, SIGUSR2), 0);
+    cr_expect_eq(puppet_result(puppet), -4, "it fails there");
+    cr_expect(strstr(file_content("log"), "a signal handler has interrupted an open of it for "
+                                          "writing; open it elsewhere"),
+              "%s", file_content("log"));
+    stranger_leaves(stranger);
+    cr_expect_eq(puppet_result(puppet), 4);
     (void)puppet_end(puppet);
 }
