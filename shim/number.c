@@ -2,16 +2,19 @@
 
 #include <errno.h>
 #include <limits.h>
+#include <sched.h>
 #include <stdatomic.h>
 #include <sys/resource.h>
+#include <sys/wait.h>
 
+#include "lib/signals.h"
 #include "lib/sys_linux.h"
 #include "shim/hidden.h"
+#include "shim/real.h"
 #include "shim/record.h"
-#include "shim/spin.h"
-#include "shim/table.h"
 
 #define PLACES 16 /* at the top, for the twins of 0 to 2; fewer where all are few */
+#define CHILD_STACK 16384
 
 static bool set_limit(const struct rlimit *limit, struct rlimit *ret_before) {
     return SYS_CALL(SYS_prlimit64, 0, RLIMIT_NOFILE, limit, ret_before, 0, 0) == 0;
@@ -93,46 +96,60 @@ static bool is_none_free(int fd) {
 }
 
 /* Room for as many again. Root may raise the hard limit, too. */
-static bool raise_limit(const struct rlimit *from, struct rlimit *ret_raised) {
+static bool raise_limit(const struct rlimit *from) {
     rlim_t soft = 2 * from->rlim_cur + HIDDEN_BEYOND;
-    *ret_raised = (struct rlimit){soft, soft > from->rlim_max ? soft : from->rlim_max};
-    if (set_limit(ret_raised, NULL)) {
+    struct rlimit raised = {soft, soft > from->rlim_max ? soft : from->rlim_max};
+    if (set_limit(&raised, NULL)) {
         return true;
     }
-    *ret_raised = (struct rlimit){from->rlim_max, from->rlim_max};
-    return from->rlim_max > from->rlim_cur && set_limit(ret_raised, NULL);
+    raised = (struct rlimit){from->rlim_max, from->rlim_max};
+    return from->rlim_max > from->rlim_cur && set_limit(&raised, NULL);
 }
 
-/* Another thread may set the limit itself meanwhile; then that counts. */
-static void lower_limit(const struct rlimit *to, const struct rlimit *raised) {
-    struct rlimit now;
-    if (set_limit(to, &now) &&
-        (now.rlim_cur != raised->rlim_cur || now.rlim_max != raised->rlim_max)) {
-        (void)set_limit(&now, NULL);
-    }
-}
+struct beyond {
+    int from, program_fd;
+    volatile int fd;
+};
 
-/* The soft limit goes up for a moment: numbers that the program cannot even ask for with
- * dup2. */
-static int duplicate_beyond(int from, int program_fd) {
-    static struct spin spin;
-    bool foreign = table_is_foreign(); /* a child has limits of its own */
-    signal_set blocked = foreign ? signals_mask(SIGNALS_ALL) : spin_lock(&spin);
-    int fd = -EMFILE;
-    struct rlimit before, raised;
-    if (set_limit(NULL, &before) && before.rlim_cur < INT_MAX / 4 &&
-        raise_limit(&before, &raised)) {
+static int duplicate_above_limit(void *data) {
+    struct beyond *beyond = data;
+    struct rlimit before;
+    if (set_limit(NULL, &before) && before.rlim_cur < INT_MAX / 4 && raise_limit(&before)) {
         int low = (int)before.rlim_cur;
-        fd = program_fd < 0 ? sys_fcntl(from, F_DUPFD_CLOEXEC, low + PLACES)
-                            : duplicate_at_place(from, low, low + HIDDEN_BEYOND, program_fd);
-        lower_limit(&before, &raised);
+        beyond->fd =
+            beyond->program_fd < 0
+                ? sys_fcntl(beyond->from, F_DUPFD_CLOEXEC, low + PLACES)
+                : duplicate_at_place(beyond->from, low, low + HIDDEN_BEYOND, beyond->program_fd);
     }
-    if (foreign) {
-        (void)signals_mask(blocked);
-    } else {
-        spin_unlock(&spin, blocked);
+    return 0;
+}
+
+static void wait_for(pid_t child) {
+    while (SYS_CALL(SYS_wait4, child, NULL, __WALL, NULL, 0, 0) == -EINTR) {
     }
-    return fd == -EINVAL ? -EMFILE : fd;
+}
+
+/* Numbers that the program cannot even ask for with dup2. A higher limit is what it takes;
+ * but the program's own must not change even for a moment: other threads would see it, and
+ * what they start would inherit it. A child that has our descriptors has limits of its own.
+ * We sleep until it is gone, and no signal tells of it. */
+static int duplicate_beyond(int from, int program_fd) {
+    struct beyond beyond = {.from = from, .program_fd = program_fd, .fd = -EMFILE};
+    char *stack = sys_map(CHILD_STACK);
+    if (!stack) {
+        return -EMFILE;
+    }
+    int saved = errno;
+    signal_set blocked = signals_mask(SIGNALS_ALL);
+    pid_t child = REAL(clone)(duplicate_above_limit, stack + CHILD_STACK,
+                              CLONE_VM | CLONE_FILES | CLONE_VFORK, &beyond);
+    if (child > 0) {
+        wait_for(child);
+    }
+    (void)signals_mask(blocked);
+    errno = saved;
+    sys_unmap(stack, CHILD_STACK);
+    return beyond.fd == -EINVAL ? -EMFILE : beyond.fd;
 }
 
 /* The lowest free number of the highest block that has one, under the places

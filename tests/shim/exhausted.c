@@ -177,3 +177,11 @@ Scenario(exhausted, what_posix_spawn_starts) {
     }
     SILENT;
 }
+
+/* Numbers beyond the limit are had without a change of the limit that others could see. */
+Scenario(exhausted, the_limit_stays_what_it_is) {
+    CALL(0, "close 3");
+    CALL(0, "limit_churn a.csv 64 300");
+    GONE;
+    SILENT;
+}

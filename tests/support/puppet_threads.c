@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -97,6 +98,64 @@ static long do_fork_churn(void) {
     atomic_store(&stop, true);
     pthread_join(thread, NULL);
     return left;
+}
+
+static int limit;
+static void *dup2_over_until_stopped(void *unused) {
+    while (!atomic_load(&stop)) {
+        int fd = open(path, O_RDWR);
+        for (int to = limit / 2; fd >= 0 && to < limit; to++) {
+            dup2(fd, to);
+        }
+        for (int to = limit / 2; fd >= 0 && to < limit; to++) {
+            close(to);
+        }
+        close(fd);
+    }
+    return unused;
+}
+
+static int limit_differs(void) {
+    struct rlimit now;
+    return getrlimit(RLIMIT_NOFILE, &now) < 0 || (int)now.rlim_cur != limit;
+}
+
+static bool differs_in_child(void) {
+    int status = -1;
+    pid_t pid = vfork();
+    if (pid == 0) {
+        _exit(limit_differs());
+    }
+    return waitpid(pid, &status, 0) != pid || status != 0;
+}
+
+/* limit_churn PATH LIMIT COUNT: how often another limit was seen than the one that was
+ * set, by this thread and by vforked children, while another uses up all numbers. */
+static long do_limit_churn(void) {
+    struct rlimit before, few;
+    pthread_t thread;
+    long differed = 0;
+    snprintf(path, sizeof(path), "%s", words[1]);
+    limit = (int)number(2);
+    getrlimit(RLIMIT_NOFILE, &before);
+    few = (struct rlimit){(rlim_t)limit, before.rlim_max};
+    if (setrlimit(RLIMIT_NOFILE, &few) < 0) {
+        return -1;
+    }
+    for (int fd = 0; fd >= 0 && fd < limit / 2 - 2;) {
+        fd = open("/dev/null", O_RDONLY);
+    }
+    atomic_store(&stop, false);
+    pthread_create(&thread, NULL, dup2_over_until_stopped, NULL);
+    for (long i = 0; i < number(3); i++) {
+        for (int j = 0; j < 100; j++) {
+            differed += limit_differs();
+        }
+        differed += differs_in_child();
+    }
+    atomic_store(&stop, true);
+    pthread_join(thread, NULL);
+    return setrlimit(RLIMIT_NOFILE, &before) < 0 ? -1 : differed;
 }
 
 __attribute__((noinline)) static int high_numbers(void) {
@@ -218,7 +277,7 @@ static long do_idle_threads(void) {
 
 const struct command thread_commands[] = {
     COMMAND(handle_all_realtime), COMMAND(raise_all_realtime), COMMAND(churn),
-    COMMAND(fork_churn),          COMMAND(vfork_many),         COMMAND(vfork_replace),
-    COMMAND(vfork_dup2),          COMMAND(upgrades),           COMMAND(idle_threads),
-    {NULL, NULL},
+    COMMAND(fork_churn),          COMMAND(limit_churn),        COMMAND(vfork_many),
+    COMMAND(vfork_replace),       COMMAND(vfork_dup2),         COMMAND(upgrades),
+    COMMAND(idle_threads),        {NULL, NULL},
 };
