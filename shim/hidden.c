@@ -2,15 +2,14 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <stdatomic.h>
 
 #include "lib/sys_linux.h"
 #include "shim/gate.h"
 #include "shim/joined.h"
 #include "shim/number.h"
+#include "shim/numberless.h"
 #include "shim/observe.h"
 #include "shim/record.h"
-#include "shim/say.h"
 #include "shim/soft.h"
 #include "shim/trace.h"
 
@@ -301,25 +300,6 @@ void hidden_keep_over_exec(int fd) {
     set_close_on_exec(fd, false);
 }
 
-/* There is no number for it any more. A mapping keeps the lock without one, to
- * the end of the process: rather too long than not long enough. A vforked child's would
- * be in its parent's memory, for good; the parent has twins of its own. */
-static void keep_without_number(int fd) {
-    static atomic_flag said = ATOMIC_FLAG_INIT;
-    TEXT(line, 256);
-    text_put(&line, "no descriptor is left; a lock ");
-    if (table_is_foreign()) {
-        text_put(&line, "does not go on after exec");
-    } else {
-        (void)sys_map_file(fd);
-        text_put(&line, "stays until this process ends or executes another");
-    }
-    text_put(&line, "; raise the limit on open files (ulimit -Hn)");
-    if (!atomic_flag_test_and_set(&said)) {
-        say(&line);
-    }
-}
-
 /* `word`: as it was before it was claimed. */
 static int make_moved(int fd, table_word word, struct sidecar_id id, int flags) {
     int program_fd = table_serves(word), moved = -1;
@@ -363,7 +343,7 @@ static void move_claimed(int fd, table_word before) {
     if (flags >= 0 && hidden_is_ours(fd, claimed) && table_id(fd, claimed, &id)) {
         int moved = make_moved(fd, before, id, flags);
         if (moved < 0) {
-            keep_without_number(fd);
+            numberless_keep(fd, table_mode(before), id);
         } else if (program_fd >= 0 && !lead_to_moved(program_fd, fd, moved)) {
             hidden_close(moved);
         }

@@ -13,6 +13,7 @@
 #include "shim/handed.h"
 #include "shim/handover.h"
 #include "shim/hidden.h"
+#include "shim/numberless.h"
 #include "shim/observe.h"
 #include "shim/program.h"
 #include "shim/record.h"
@@ -117,7 +118,8 @@ static int choose(struct attempt *attempt, int fd, bool of_program, enum choice 
 
 /* Other threads wait for the end of that, whatever it is. */
 static int turn_exclusive(struct attempt *attempt) {
-    int r = upgrade(attempt->target, attempt->twin, attempt->id, attempt->until);
+    int r = numberless_covers(attempt->target, attempt->id, true);
+    r = r < 0 ? r : upgrade(attempt->target, attempt->twin, attempt->id, attempt->until);
     if (r < 0) {
         give_up(attempt);
         wait_wake();
@@ -229,6 +231,11 @@ static int lock(struct attempt *attempt) {
         }
         if (program_has_it(-1, attempt->id) && sys_flock(attempt->twin, LOCK_SH | LOCK_NB) == 0) {
             return upgrade_program_lock(attempt);
+        }
+        r = numberless_covers(attempt->target, attempt->id, attempt->exclusive);
+        if (r != 0) {
+            give_up(attempt);
+            return r < 0 ? r : ROUND_DONE;
         }
         r = failure_before_wait(attempt->target);
         if (r < 0) {

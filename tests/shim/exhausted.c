@@ -1,6 +1,7 @@
 /* dup2 over all numbers below the limit: none is left for a lock (contract H2, H5, H6,
  * T2). */
 #include <criterion/criterion.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
@@ -153,6 +154,37 @@ Scenario(exhausted, the_process_itself_under_a_hard_limit) {
     puppet_kill(puppet);
     puppet = NULL;
     cr_expect_eq(lock_state("a.csv"), FREE);
+}
+
+/* What stays locked by this process is no reason for itself to wait. */
+Scenario(exhausted, another_open_of_the_process_itself_under_a_hard_limit) {
+    no_more_than(1024);
+    CALL(0, "dup2_over 4 1024");
+    CALL(0, "close_loop 4 1024");
+    CALL(4, "open a.csv 2");
+    CALL(0, "close 4");
+    CALL(0, "close 3");
+    CALL(3, "open a.csv 0");
+    CALL(0, "close 3");
+    CALL(0, "truncate a.csv 0");
+    HELD;
+}
+
+/* Others may read it meanwhile. */
+Scenario(exhausted, what_is_shared_to_the_end_is_not_enough_to_write) {
+    no_more_than(1024);
+    CALL(0, "close 3");
+    CALL(3, "open a.csv 0");
+    CALL(0, "dup2_over 4 1024");
+    CALL(0, "close_loop 4 1024");
+    CALL(4, "open a.csv 0");
+    CALL(-1, "open a.csv 2");
+    cr_expect_eq(puppet->error, EDEADLK);
+    CALL(0, "close 4");
+    CALL(0, "close 3");
+    CALL(-1, "open a.csv 2");
+    cr_expect_eq(puppet->error, EDEADLK);
+    CALL(3, "open a.csv 0");
 }
 
 /* posix_spawn takes no number beyond the limit; the child has its part all the same. */

@@ -276,8 +276,15 @@ static long do_idle_threads(void) {
 }
 
 const struct command thread_commands[] = {
-    COMMAND(handle_all_realtime), COMMAND(raise_all_realtime), COMMAND(churn),
-    COMMAND(fork_churn),          COMMAND(limit_churn),        COMMAND(vfork_many),
-    COMMAND(vfork_replace),       COMMAND(vfork_dup2),         COMMAND(upgrades),
-    COMMAND(idle_threads),        {NULL, NULL},
+    COMMAND(handle_all_realtime),
+    COMMAND(raise_all_realtime),
+    COMMAND(churn),
+    COMMAND(fork_churn),
+    COMMAND(limit_churn),
+    COMMAND(vfork_many),
+    COMMAND(vfork_replace),
+    COMMAND(vfork_dup2),
+    COMMAND(upgrades),
+    COMMAND(idle_threads),
+    {NULL, NULL},
 };
