@@ -44,7 +44,8 @@
  * lasts, and until what it has got is released, one real-time signal that had its
  * default action has a handler of ours, which does as that did, and the process has
  * a timer that is disarmed; so no system call is interrupted by us. (Putting both
- * back at once would take a tenth of the time of a hand-over.) A wait without a limit
+ * back at once would take a tenth of the time of a hand-over.) No other thread may give
+ * that signal an action during the wait: it would miss its limit. A wait without a limit
  * leaves all as it is until it is cancelled. A handler must not leave an acquire by
  * longjmp, nor pthread_cancel asynchronously end it.
  */
