@@ -242,6 +242,30 @@ Test(handover, a_signal_that_the_program_takes_meanwhile_is_its_own) {
     cr_expect_eq(ended(uses_it), 0);
 }
 
+/* Nor is it away for a moment, in which the signal would end the program. */
+static int releases_what_it_uses(void) {
+    struct sigaction action = {.sa_handler = handle};
+    int number = get_it() ? kept_number() : 0;
+    if (!number || sigaction(number, &action, NULL) < 0) {
+        return 1;
+    }
+    (void)syscall(SYS_getppid); /* a mark for who traces this */
+    int r = filelock_release(held);
+    (void)syscall(SYS_getppid);
+    return r != 0;
+}
+
+Test(handover, an_action_of_the_program_is_never_away) {
+    pid_t pid = about_to_get_it(releases_what_it_uses);
+    cr_assert(moment_before(pid, SYS_getppid));
+    long number;
+    while ((number = moment_next(pid)) >= 0 && number != SYS_getppid) {
+        cr_expect(number != SYS_rt_sigaction || moment_arguments[1] == 0, "it is changed");
+    }
+    cr_expect_eq(number, SYS_getppid);
+    cr_expect_eq(moment_end(pid), 0);
+}
+
 static int destroys_it(void) {
     bool got = get_it();
     filelock_destroy(held);
