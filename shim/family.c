@@ -16,7 +16,7 @@ void family_begin(struct family *family, uint64_t now) {
 }
 
 static void put_why(struct target *target, bool still, const char *option) {
-    struct text text = {.start = target->why, .size = sizeof(target->why)};
+    struct text text = target_why(target);
     text_put(&text, "an ancestor has it and ");
     text_put(&text, still ? "still " : "");
     text_put(&text, "waits for this process (nested=");

@@ -327,7 +327,6 @@ static int one_round(struct attempt *attempt) {
         hidden_mark_program(attempt->twin);
     }
     gate_leave(gate);
-    struct text why = {.start = attempt->target->why, .size = sizeof(attempt->target->why)};
     switch (choice) {
     case CHOICE_JOIN:
         return join(attempt, own, word, r);
@@ -336,9 +335,7 @@ static int one_round(struct attempt *attempt) {
     case CHOICE_STALE:
         return -EDEADLK;
     case CHOICE_NEVER:
-        text_put(&why, "a signal handler has interrupted an open of it for writing");
-        attempt->target->remedy = REMEDY_NO_HANDLER;
-        return -EDEADLK;
+        return upgrade_is_interrupted(attempt->target);
     default:
         return r < 0 ? r : lock(attempt);
     }
@@ -378,7 +375,7 @@ static int take(struct target *target, bool exclusive, int *ret_twin) {
     if (r == 0) {
         *ret_twin = -1;
         if (!target->why[0]) {
-            struct text why = {.start = target->why, .size = sizeof(target->why)};
+            struct text why = target_why(target);
             text_put(&why, target->no_sidecar ? "it has no sidecar, and none may be made"
                                               : "the failure is one that the rule lets pass");
         }

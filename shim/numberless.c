@@ -59,7 +59,7 @@ void numberless_keep(int fd, enum table_mode mode, struct sidecar_id id) {
 int numberless_covers(struct target *target, struct sidecar_id id, bool exclusive) {
     enum table_mode mode = kept_as(id);
     if (mode == MODE_SHARED && exclusive) {
-        struct text why = {.start = target->why, .size = sizeof(target->why)};
+        struct text why = target_why(target);
         text_put(&why, "this process has it shared to its end, since no descriptor was left");
         return -EDEADLK;
     }

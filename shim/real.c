@@ -273,7 +273,7 @@ struct real real = {
 
 struct search {
     uintptr_t address;
-    const ElfW(Phdr) * found; /* the program headers of the object that has it */
+    const ElfW(Phdr) *found; /* the program headers of the object that has it */
 };
 
 static int look_in(struct dl_phdr_info *object, size_t size, void *data) {

@@ -95,7 +95,7 @@ static void unmark(struct queue *queue) {
 static int look_for_circle(struct queue *queue) {
     struct target *target = queue->target;
     const struct lock_key wanted = pair_key(&queue->flock, queue->pair);
-    struct text who = {.start = target->why, .size = sizeof(target->why)};
+    struct text who = target_why(target);
     text_put(&who, "deadlock: ");
     unmark(queue);
     switch (circle_look(&queue->circle, &wanted, &who)) {

@@ -110,15 +110,20 @@ static int cannot_resolve(int dirfd, const char *path, bool follow, int error,
     return error == -ERANGE ? -ENAMETOOLONG : error;
 }
 
+static void before_waits(struct target *target) {
+    target->telling = (struct telling){.start = 0};
+    target->waits_for_upgrade = false;
+    target->remedy = REMEDY_ORDER;
+}
+
 int target_find(struct target *target, int dirfd, const char *path, bool follow) {
     target->where.directory = -1;
     target->rule = NULL;
     target->changes_name = target->only_existing = false;
-    target->no_sidecar = target->waited = target->waits_for_upgrade = false;
+    target->no_sidecar = target->waited = false;
     target->wait_time = target->waited_before = 0;
-    target->telling = (struct telling){.start = 0};
     target->why[0] = '\0';
-    target->remedy = REMEDY_ORDER;
+    before_waits(target);
     int r = canonical_resolve(dirfd, path, follow, &target->where);
     if (r < 0) {
         return cannot_resolve(dirfd, path, follow, r, &target->where);
@@ -250,9 +255,7 @@ static bool find_owner(const char *path, bool in_lockdir, struct target *target)
 
 bool target_of_sidecar(struct target *target, int fd) {
     char *path = target->where.scratch;
-    target->telling = (struct telling){.start = 0};
-    target->waits_for_upgrade = false;
-    target->remedy = REMEDY_ORDER;
+    before_waits(target);
     TEXT(link, 40);
     text_put_descriptor(&link, fd);
     ssize_t n = sys_readlinkat(AT_FDCWD, link.start, path, sizeof(target->where.path) - 1);

@@ -49,6 +49,11 @@ struct target {
     struct sys_stat data; /* if it exists; else only data.mode, as asked for */
 };
 
+/* To write `why` anew. */
+static inline struct text target_why(struct target *target) {
+    return (struct text){.start = target->why, .size = sizeof(target->why)};
+}
+
 /* Whether a rule may match a path with this last component. No system call. */
 bool target_may_match(const char *path);
 

@@ -45,10 +45,16 @@ static bool unchanged(const struct sys_stat *a, const struct sys_stat *b) {
            same_time(a->mtime, b->mtime) && same_time(a->ctime, b->ctime);
 }
 
-static void put_why(struct target *target, const char *reason) {
-    struct text why = {.start = target->why, .size = sizeof(target->why)};
+static int deadlock(struct target *target, const char *reason, enum remedy remedy) {
+    struct text why = target_why(target);
     text_put(&why, reason);
-    target->remedy = REMEDY_READ_AGAIN;
+    target->remedy = remedy;
+    return -EDEADLK;
+}
+
+int upgrade_is_interrupted(struct target *target) {
+    return deadlock(target, "a signal handler has interrupted an open of it for writing",
+                    REMEDY_NO_HANDLER);
 }
 
 /* Those who share it are ancestors that wait for this process: shared again, with a turn
@@ -59,8 +65,9 @@ static int go_on_below_readers(struct target *target, int fd, uint64_t until) {
         return r;
     }
     if (sys_flock(fd, LOCK_SH | LOCK_NB) < 0) {
-        put_why(target, "who has shared it with this process has let somebody else write to it");
-        return -EDEADLK;
+        return deadlock(target,
+                        "who has shared it with this process has let somebody else write to it",
+                        REMEDY_READ_AGAIN);
     }
     return WAITED_LOCKED;
 }
@@ -78,8 +85,7 @@ static int convert(struct target *target, int fd, struct sidecar_id id, uint64_t
         }
     } while (r == WAITED_JOIN); /* they are at work again */
     if (r == WAITED_OURS) {
-        put_why(target, "whoever else has it waits for this process");
-        return -EDEADLK;
+        return deadlock(target, "whoever else has it waits for this process", REMEDY_READ_AGAIN);
     }
     return r < 0 ? r : 0;
 }

@@ -31,6 +31,9 @@
  */
 int upgrade(struct target *target, int fd, struct sidecar_id id, uint64_t until);
 
+/* -EDEADLK, and why: a signal handler in the middle of one asks for the file. */
+int upgrade_is_interrupted(struct target *target);
+
 /* Whether a shared hold of this sidecar was lost, or is worth as little (MODE_LOST), and
  * its file is still open. Only after the other one is that looked for. */
 bool upgrade_was_lost(struct sidecar_id id);

@@ -53,7 +53,7 @@ static uint64_t earliest(const struct wait *wait) {
 }
 
 static void put_why(struct target *target, const char *why) {
-    struct text text = {.start = target->why, .size = sizeof(target->why)};
+    struct text text = target_why(target);
     text_put(&text, why);
 }
 
@@ -89,7 +89,7 @@ static int look_at_family(struct wait *wait, uint64_t now, int *ret_fd) {
 
 static int look_for_circle(struct wait *wait) {
     struct target *target = wait->target;
-    struct text who = {.start = target->why, .size = sizeof(target->why)};
+    struct text who = target_why(target);
     text_put(&who, "deadlock: ");
     switch (circle_look(&wait->circle, &wait->family.nested.key, &who)) {
     case CIRCLE_CLOSED:

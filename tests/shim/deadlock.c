@@ -84,6 +84,18 @@ Test(deadlock, of_three_one_gives_up) {
     around(3);
 }
 
+/* Any of the waits may be the one that fails; a thread that does is told of by the log
+ * alone. */
+static void one_thread_gives_up(struct puppet *two[2]) {
+    for (int i = 0; i < 6000 && !strstr(file_content("log"), "deadlock: "); i++) {
+        usleep(10000);
+    }
+    cr_expect(strstr(file_content("log"), "deadlock: "), "%s", file_content("log"));
+    puppet_kill(two[0]);
+    (void)puppet_first(&two[1], 1, LONG_ENOUGH);
+    puppet_kill(two[1]);
+}
+
 /* Two threads of one process wait for two files of the other one. */
 Test(deadlock, with_several_threads) {
     struct puppet *two[] = {start(), start()};
@@ -94,15 +106,7 @@ Test(deadlock, with_several_threads) {
     puppet_tell(two[0], "open c.csv 2");
     wait_until_queued(two[0]->pid);
     puppet_tell(two[1], "open a.csv 2");
-    /* Any of the three waits may be the one that fails; a thread that does is
-     * told of by the log alone. */
-    for (int i = 0; i < 6000 && !strstr(file_content("log"), "deadlock: "); i++) {
-        usleep(10000);
-    }
-    cr_expect(strstr(file_content("log"), "deadlock: "), "%s", file_content("log"));
-    puppet_kill(two[0]);
-    (void)puppet_first(&two[1], 1, LONG_ENOUGH);
-    puppet_kill(two[1]);
+    one_thread_gives_up(two);
 }
 
 /* One thread turns its shared lock into an exclusive one, and another one waits for it to
@@ -117,13 +121,7 @@ Test(deadlock, with_a_thread_that_waits_for_anothers_upgrade) {
     puppet_tell(two[1], "open b.csv 2");
     cr_expect_eq(puppet_first(two, 2, 2500), -1, "a false alarm: %s", file_content("log"));
     puppet_tell(two[0], "open a.csv 0");
-    for (int i = 0; i < 6000 && !strstr(file_content("log"), "deadlock: "); i++) {
-        usleep(10000);
-    }
-    cr_expect(strstr(file_content("log"), "deadlock: "), "%s", file_content("log"));
-    puppet_kill(two[0]);
-    (void)puppet_first(&two[1], 1, LONG_ENOUGH);
-    puppet_kill(two[1]);
+    one_thread_gives_up(two);
 }
 
 /* A vforked child has what its parent has, which is suspended as long. */
