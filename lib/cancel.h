@@ -18,6 +18,8 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+#include "lib/hand_over.h"
+
 #define CANCEL_SLOTS 16
 
 /* 0: free; else bits: see cancel.c. One of them says that somebody is waking the
@@ -56,7 +58,7 @@ cancel_slot *cancel_enter_timer(const struct cancellable *wait, int timer);
 cancel_slot *cancel_enter_thread(const struct cancellable *wait, pid_t thread, unsigned senders);
 /* Takes it out again; then the timer may be deleted. Returns the number of the signal
  * that has been sent to the thread, 0 for none. */
-int cancel_leave(cancel_slot *slot);
+HAND_OVER int cancel_leave(cancel_slot *slot);
 
 /* In the child of a fork: nobody waits. */
 void cancel_after_fork(struct cancel *cancel);

@@ -8,6 +8,7 @@
 #include "lib/clock.h"
 #include "lib/fair.h"
 #include "lib/flock_wait.h"
+#include "lib/hand_over.h"
 #include "lib/holds.h"
 #include "lib/process_mark.h"
 #include "lib/soft.h"
@@ -65,7 +66,7 @@ PUBLIC void filelock_set_timeout(struct filelock *lock, uint64_t timeout) {
 
 /* Gives the file back. The mutex need not be held. 0 or -ESTALE: done; another
  * error: still held. */
-static int give_back(const struct filelock *lock, int fd) {
+HAND_OVER static int give_back(const struct filelock *lock, int fd) {
     if (is_soft(lock)) {
         return soft_remove(AT_FDCWD, lock->path, fd);
     }
@@ -88,7 +89,7 @@ static int begin(struct filelock *lock, bool shared, struct hold **ret) {
     return r;
 }
 
-static int take(struct taking *taking) {
+HAND_OVER static int take(struct taking *taking) {
     int r = taking->lock->flags & FILELOCK_FAIR ? fair_leave_gap(taking) : 0;
     if (process_token() != taking->process) {
         return 0;
@@ -99,7 +100,7 @@ static int take(struct taking *taking) {
     return is_soft(taking->lock) ? take_soft(taking) : take_flock(taking);
 }
 
-static int acquire(struct filelock *lock, bool shared, uint64_t until, bool relative) {
+HAND_OVER static int acquire(struct filelock *lock, bool shared, uint64_t until, bool relative) {
     struct taking taking = {
         .lock = lock, .until = until, .relative = relative, .cancels = atomic_load(&lock->cancels)};
     int r;
@@ -119,7 +120,7 @@ static int acquire(struct filelock *lock, bool shared, uint64_t until, bool rela
     return r < 0 ? r : 0;
 }
 
-static int acquire_within(struct filelock *lock, bool shared, uint64_t timeout) {
+HAND_OVER static int acquire_within(struct filelock *lock, bool shared, uint64_t timeout) {
     object_adopt(lock);
     if (timeout == FILELOCK_DEFAULT) {
         (void)pthread_mutex_lock(&lock->mutex);
@@ -132,7 +133,7 @@ static int acquire_within(struct filelock *lock, bool shared, uint64_t timeout) 
     return acquire(lock, shared, timeout, true);
 }
 
-PUBLIC int filelock_acquire(struct filelock *lock, uint64_t timeout) {
+HAND_OVER PUBLIC int filelock_acquire(struct filelock *lock, uint64_t timeout) {
     return acquire_within(lock, false, timeout);
 }
 
@@ -152,7 +153,7 @@ PUBLIC void filelock_cancel(struct filelock *lock) {
 }
 
 /* The last of the caller's acquires. The mutex is held. */
-static int release_file(struct filelock *lock, struct hold *hold) {
+HAND_OVER static int release_file(struct filelock *lock, struct hold *hold) {
     holds_fold(lock, hold);
     int r = give_back(lock, hold->fd);
     flock_wait_tidy(); /* what the acquire had no time for: others can go on by now */
@@ -165,7 +166,7 @@ static int release_file(struct filelock *lock, struct hold *hold) {
     return r;
 }
 
-static int release(struct filelock *lock, bool all) {
+HAND_OVER static int release(struct filelock *lock, bool all) {
     object_adopt(lock);
     (void)pthread_mutex_lock(&lock->mutex);
     struct hold *hold = holds_find(lock);
@@ -179,7 +180,7 @@ static int release(struct filelock *lock, bool all) {
     return r;
 }
 
-PUBLIC int filelock_release(struct filelock *lock) {
+HAND_OVER PUBLIC int filelock_release(struct filelock *lock) {
     return release(lock, false);
 }
 

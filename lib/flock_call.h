@@ -27,6 +27,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "lib/hand_over.h"
+
 /* Of one thread. The assembler code knows where they are. */
 struct flock_call {
     volatile unsigned char in_kernel; /* the system call has been made, or nearly so */
@@ -48,7 +50,7 @@ enum flock_call_place flock_call_end(struct flock_call *call, void *context, int
 uintptr_t flock_call_stack(void *context);
 
 /* As flock(2), or -ETIMEDOUT or what else the handler says. */
-int flock_call(struct flock_call *call, int fd, int operation);
+HAND_OVER int flock_call(struct flock_call *call, int fd, int operation);
 
 #if (defined(__x86_64__) && !defined(__ILP32__)) || defined(__aarch64__)
 #define FLOCK_CALL_STEPS 1

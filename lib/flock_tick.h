@@ -11,6 +11,7 @@
 
 #include "lib/cancel.h"
 #include "lib/flock_call.h"
+#include "lib/hand_over.h"
 #include "lib/signals.h"
 
 /* Of the innermost wait. Not on the stack of the wait: a handler of the program may
@@ -42,6 +43,6 @@ int flock_tick_start(int number, uint64_t until);
  * hurry: of a timer and its signal's handler as much is left for flock_wait_tidy as can
  * be. Else all signals are blocked.
  */
-void flock_tick_stop(bool let_in);
+HAND_OVER void flock_tick_stop(bool let_in);
 
 #endif

@@ -9,6 +9,7 @@
 
 #include "lib/clock.h"
 #include "lib/flock_wait.h"
+#include "lib/hand_over.h"
 #include "lib/sys_linux.h"
 #include "lib/wait_signal.h"
 
@@ -162,7 +163,7 @@ static _Atomic unsigned idle_timers[16];
 #define IDLE_TIMERS (sizeof(idle_timers) / sizeof(idle_timers[0]))
 
 /* The mask in force lets its signal in. */
-static void leave_timer(int timer) {
+HAND_OVER static void leave_timer(int timer) {
     static const struct itimerspec never;
     (void)sys_timer_settime(timer, 0, &never);
     for (size_t i = 0; i < IDLE_TIMERS; i++) {

@@ -24,6 +24,7 @@
 #include <stdint.h>
 
 #include "lib/cancel.h"
+#include "lib/hand_over.h"
 #include "lib/signals.h"
 
 enum flock_wait_flags {
@@ -60,8 +61,8 @@ int flock_wait_blocked(int fd, int operation, uint64_t until, unsigned flags, si
  * With 0, and a limit, a timer that is disarmed and the handler of its signal may still
  * be there: the caller calls flock_wait_tidy as soon as time does not matter any more.
  */
-int flock_wait(int fd, int operation, uint64_t until, const struct cancellable *wait,
-               signal_set *ret_blocked);
+HAND_OVER int flock_wait(int fd, int operation, uint64_t until, const struct cancellable *wait,
+                         signal_set *ret_blocked);
 
 /* Takes down what the waits of all threads that are over have left. Costs nothing where
  * that is nothing. */

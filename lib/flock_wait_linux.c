@@ -11,6 +11,7 @@
 #include "lib/clock.h"
 #include "lib/flock_call.h"
 #include "lib/flock_tick.h"
+#include "lib/hand_over.h"
 #include "lib/signals.h"
 #include "lib/sys_linux.h"
 #include "lib/wait_signal.h"
@@ -57,7 +58,7 @@ static signal_set to_be_held(signal_set blocked) {
 
 /* In the queue, with the program's signals let through, until the time is up.
  * *ret_let_in: they still are. */
-static int flock_until(struct waiting *waiting, bool *ret_let_in) {
+HAND_OVER static int flock_until(struct waiting *waiting, bool *ret_let_in) {
     const signal_set blocked = flock_tick.blocked, ours = signals_only(flock_tick.number);
     for (;;) {
         signal_set mask = (blocked | waiting->held) & ~ours;
@@ -90,7 +91,7 @@ static int flock_until(struct waiting *waiting, bool *ret_let_in) {
     }
 }
 
-static int wait_with_signal(struct waiting *waiting, signal_set used, bool *ret_let_in) {
+HAND_OVER static int wait_with_signal(struct waiting *waiting, signal_set used, bool *ret_let_in) {
     const struct cancellable *wait = waiting->wait;
     int number = wait_signal_take(used);
     if (!number) {
@@ -110,7 +111,8 @@ static int wait_with_signal(struct waiting *waiting, signal_set used, bool *ret_
 }
 
 /* All signals are blocked, and are so again, unless *ret_let_in. */
-static int wait_with_timer(struct waiting *waiting, signal_set blocked, bool *ret_let_in) {
+HAND_OVER static int wait_with_timer(struct waiting *waiting, signal_set blocked,
+                                     bool *ret_let_in) {
     const struct flock_tick outer = flock_tick; /* a handler has interrupted it */
     flock_tick = (struct flock_tick){
         .timer = -1, .frame = (uintptr_t)__builtin_frame_address(0), .blocked = blocked};
@@ -175,7 +177,7 @@ bool flock_wait_is_remote(int fd) {
 }
 
 /* All signals are blocked, and are so again, unless *ret_let_in. */
-static int wait_blocked(struct waiting *waiting, signal_set blocked, bool *ret_let_in) {
+HAND_OVER static int wait_blocked(struct waiting *waiting, signal_set blocked, bool *ret_let_in) {
     const int fd = waiting->fd, operation = waiting->operation;
     if (waiting->until != CLOCK_FOREVER && clock_now() >= waiting->until) {
         int r = sys_flock(fd, operation | LOCK_NB);
@@ -186,8 +188,8 @@ static int wait_blocked(struct waiting *waiting, signal_set blocked, bool *ret_l
         waiting->held = waiting->flags & FLOCK_WAIT_AGAIN ? to_be_held(blocked) : 0;
         r = wait_with_timer(waiting, blocked, ret_let_in);
     }
-    return r == -ENOTSUP ? wait_by_polling(fd, operation, waiting->until, blocked,
-                                           waiting->flags, waiting->wait)
+    return r == -ENOTSUP ? wait_by_polling(fd, operation, waiting->until, blocked, waiting->flags,
+                                           waiting->wait)
                          : r;
 }
 
@@ -205,8 +207,8 @@ int flock_wait_blocked(int fd, int operation, uint64_t until, unsigned flags, si
 
 /* Just flock(2), until somebody sends us a signal. -ENOTSUP: he could not. The
  * program's mask is in force, but afterwards only with 0. */
-static int wait_for_ever(int fd, int operation, const struct cancellable *wait,
-                         signal_set blocked) {
+HAND_OVER static int wait_for_ever(int fd, int operation, const struct cancellable *wait,
+                                   signal_set blocked) {
     const unsigned senders = wait_signal_senders(blocked);
     if (!senders || flock_wait_is_remote(fd)) {
         return -ENOTSUP;

@@ -12,14 +12,15 @@
 #ifndef FILELOCK_HOLDS_H
 #define FILELOCK_HOLDS_H
 
+#include "lib/hand_over.h"
 #include "lib/object.h"
 
 /* A hold of the caller's that counts: this thread's, or, FILELOCK_PER_PROCESS, if it
  * has none another's. */
-struct hold *holds_find(const struct filelock *lock);
+HAND_OVER struct hold *holds_find(const struct filelock *lock);
 
 /* Acquires of the caller that are not yet released. */
-unsigned holds_count(const struct filelock *lock);
+HAND_OVER unsigned holds_count(const struct filelock *lock);
 
 /* Counts what the caller holds already. 1: done; 0: it does not hold it; or an
  * error of filelock_acquire. */
@@ -38,10 +39,10 @@ enum {
     HOLDS_COUNTS,
     HOLDS_REPLACED /* the path leads elsewhere by now */
 };
-int holds_settle(struct filelock *lock, struct hold *hold);
+HAND_OVER int holds_settle(struct filelock *lock, struct hold *hold);
 
 /* Makes all acquires of the caller one, of this hold, with the descriptor. */
-void holds_fold(struct filelock *lock, struct hold *hold);
+HAND_OVER void holds_fold(struct filelock *lock, struct hold *hold);
 
 /* Undoes one acquire of several. */
 void holds_count_down(struct filelock *lock, struct hold *hold);

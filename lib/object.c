@@ -48,7 +48,7 @@ __attribute__((destructor)) static void leave_no_handler(void) {
 
 uint64_t object_thread(void) {
     static _Atomic uint64_t last;
-    static _Thread_local uint64_t mine;
+    static _Thread_local uint64_t mine __attribute__((tls_model("initial-exec")));
     if (mine == 0) {
         mine = atomic_fetch_add(&last, 1) + 1;
     }

@@ -9,6 +9,7 @@
 
 #include "lib/cancel.h"
 #include "lib/filelock.h"
+#include "lib/hand_over.h"
 #include "lib/sidecar.h"
 
 struct hold {
@@ -38,14 +39,14 @@ struct filelock {
 };
 
 /* A number for the calling thread that no other gets. */
-uint64_t object_thread(void);
+HAND_OVER uint64_t object_thread(void);
 
 void object_register(struct filelock *lock);
 void object_unregister(struct filelock *lock);
 
 /* In the child of a fork: what the parent holds is not ours. To be called
  * before anything else is done with an object. */
-void object_adopt(struct filelock *lock);
+HAND_OVER void object_adopt(struct filelock *lock);
 
 /* Whether the calling thread holds this file through whatever object, in a way
  * that keeps it from getting it (a shared hold does not keep from sharing). */

@@ -15,12 +15,14 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+#include "lib/hand_over.h"
+
 /* The id of the process that this memory belongs to. */
 pid_t process_mark(void);
 
 /* A number that neither this process's ancestors had nor its children will have.
  * The id can be the same: in another pid namespace, or used again. Below 2^63. */
-uint64_t process_token(void);
+HAND_OVER uint64_t process_token(void);
 
 /* Whether nobody has claimed the memory in this process yet: after a fork it is
  * unclaimed again. False where the kernel has no such page. */

@@ -14,6 +14,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "lib/hand_over.h"
+
 struct sys_stat;
 
 /* Which file it is, as long as somebody has it open. */
@@ -70,7 +72,7 @@ void sidecar_follow_change(int fd, const struct sys_stat *sidecar, const struct 
  * asked once it is locked. Returns 1, or 0 for "start again", or a negative
  * errno value.
  */
-int sidecar_is_current(int dirfd, const char *name, int fd, struct sidecar_id id);
+HAND_OVER int sidecar_is_current(int dirfd, const char *name, int fd, struct sidecar_id id);
 
 /*
  * How often to start again at once when somebody has replaced it. Whoever is woken by

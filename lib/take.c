@@ -7,6 +7,7 @@
 #include "lib/backoff.h"
 #include "lib/flock_wait.h"
 #include "lib/fork_watch.h"
+#include "lib/hand_over.h"
 #include "lib/process_mark.h"
 #include "lib/soft.h"
 #include "lib/soft_break.h"
@@ -90,7 +91,7 @@ static void hold_signals(struct taking *taking) {
     }
 }
 
-static int wait_in_queue(struct taking *taking, int operation) {
+HAND_OVER static int wait_in_queue(struct taking *taking, int operation) {
     uint64_t until = take_until(taking);
     if (until == 0) {
         return -ETIMEDOUT;
@@ -105,7 +106,7 @@ static int wait_in_queue(struct taking *taking, int operation) {
     return r;
 }
 
-static int lock_file(struct taking *taking) {
+HAND_OVER static int lock_file(struct taking *taking) {
     const struct hold *hold = taking->hold;
     int operation = hold->shared ? LOCK_SH : LOCK_EX;
     int r = sys_flock(hold->fd, operation | LOCK_NB);
@@ -118,7 +119,7 @@ static int lock_file(struct taking *taking) {
 
 /* One round: open, lock, check that the path still leads there. Returns as
  * holds_settle. */
-static int flock_round(struct taking *taking) {
+HAND_OVER static int flock_round(struct taking *taking) {
     taking->wait = cancel_begin(&taking->lock->cancel);
     if (take_is_cancelled(taking)) {
         return -ECANCELED;
@@ -164,7 +165,7 @@ static int after_refusal(struct taking *taking, uint64_t *pause) {
     return backoff_sleep(pause, until, taking->blocked);
 }
 
-static int flock_rounds(struct taking *taking) {
+HAND_OVER static int flock_rounds(struct taking *taking) {
     uint64_t pause = 0, lease_pause = 0;
     int replaced = 0;
     for (;;) {

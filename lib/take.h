@@ -9,6 +9,7 @@
 #include <stdint.h>
 
 #include "lib/cancel.h"
+#include "lib/hand_over.h"
 #include "lib/holds.h"
 
 struct taking {
@@ -34,7 +35,7 @@ uint64_t take_until(struct taking *taking);
 
 /* Both return 1 when the hold counts, an error of filelock_acquire, or 0 in the child
  * of a fork that a signal handler has made meanwhile: nothing of it is ours. */
-int take_flock(struct taking *taking);
+HAND_OVER int take_flock(struct taking *taking);
 int take_soft(struct taking *taking);
 
 #endif

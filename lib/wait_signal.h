@@ -25,6 +25,7 @@
 #include <signal.h>
 #include <stdbool.h>
 
+#include "lib/hand_over.h"
 #include "lib/signals.h"
 
 /* The handler, which runs with all signals blocked. Not here: in flock_wait. */
@@ -38,7 +39,7 @@ void wait_signal_give_back(int number);
 /* The same without the system call that puts the program's action back: for who is in a
  * hurry. Until wait_signal_tidy the handler stays, unless the program gives the signal
  * another, and does what the program's action would. */
-void wait_signal_leave(int number);
+HAND_OVER void wait_signal_leave(int number);
 /* Puts back the actions of all that have been left and nobody uses. Costs nothing where
  * there are none. */
 void wait_signal_tidy(void);

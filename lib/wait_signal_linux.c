@@ -7,6 +7,7 @@
 #include <ucontext.h>
 
 #include "lib/flock_call.h"
+#include "lib/hand_over.h"
 #include "lib/signals.h"
 #include "lib/sys_linux.h"
 
@@ -103,7 +104,7 @@ static void restore_if_ours(int number) {
 }
 
 /* One user less. True when that was the last one: then the state is `last`. */
-static bool drop(int number, unsigned last) {
+HAND_OVER static bool drop(int number, unsigned last) {
     struct wait_signal *signal = &table[number];
     unsigned state = atomic_load(&signal->state);
     while (state >= USER) { /* or it is the child of a fork in a handler */
