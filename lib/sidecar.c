@@ -17,9 +17,13 @@ struct sidecar_id sidecar_id_of(const struct sys_stat *stat) {
                                .inode = stat->ino};
 }
 
+static struct sidecar_id id_in(const struct sys_identity *file) {
+    return (struct sidecar_id){.device = file->device, .inode = file->inode};
+}
+
 bool sidecar_is(int fd, struct sidecar_id id) {
-    struct sys_stat stat;
-    return sys_fstat(fd, &stat) == 0 && sidecar_same(sidecar_id_of(&stat), id);
+    struct sys_identity file;
+    return sys_identify(fd, NULL, &file) == 0 && sidecar_same(id_in(&file), id);
 }
 
 bool sidecar_same(struct sidecar_id a, struct sidecar_id b) {
@@ -137,9 +141,9 @@ int sidecar_open(int dirfd, const char *name, enum sidecar_making making,
     if (fd < 0) {
         return fd;
     }
-    struct sys_stat stat;
-    int r = sys_fstat(fd, &stat);
-    if (r == 0 && !S_ISREG(stat.mode)) {
+    struct sys_identity file;
+    int r = sys_identify(fd, NULL, &file);
+    if (r == 0 && !S_ISREG(file.mode)) {
         r = -ENXIO;
     }
     if (r < 0) {
@@ -147,7 +151,7 @@ int sidecar_open(int dirfd, const char *name, enum sidecar_making making,
         return r;
     }
     *ret_fd = fd;
-    *ret_id = sidecar_id_of(&stat);
+    *ret_id = id_in(&file);
     return 0;
 }
 
@@ -184,22 +188,22 @@ void sidecar_follow_change(int fd, const struct sys_stat *sidecar, const struct 
 }
 
 int sidecar_is_current(int dirfd, const char *name, int fd, struct sidecar_id id) {
-    struct sys_stat path, descriptor;
-    int r = sys_stat(dirfd, name, AT_SYMLINK_NOFOLLOW, &path);
+    struct sys_identity path, descriptor;
+    int r = sys_identify(dirfd, name, &path);
     if (r == -ENOENT) {
         return 0;
     }
     if (r < 0) {
         return r;
     }
-    if (sidecar_same(sidecar_id_of(&path), id)) {
+    if (sidecar_same(id_in(&path), id)) {
         return 1;
     }
     /* overlayfs gives a file another identity once it has been copied up; only
      * what the descriptor says now counts. */
-    r = sys_fstat(fd, &descriptor);
+    r = sys_identify(fd, NULL, &descriptor);
     if (r < 0) {
         return r;
     }
-    return sidecar_same(sidecar_id_of(&path), sidecar_id_of(&descriptor)) ? 1 : 0;
+    return sidecar_same(id_in(&path), id_in(&descriptor)) ? 1 : 0;
 }
