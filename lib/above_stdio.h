@@ -8,15 +8,27 @@
 #ifndef FILELOCK_ABOVE_STDIO_H
 #define FILELOCK_ABOVE_STDIO_H
 
+#include <errno.h>
+
 #include "lib/sys_linux.h"
 
-/* The same file by a number above 2, close-on-exec, and fd closed: fd itself where it
- * is such a one. A negative errno value is handed through, or -EMFILE. */
+/* The same file by a number above 2, close-on-exec: fd itself where it is such a one; or
+ * -EMFILE. fd stays open. */
+static inline int above_stdio_too(int fd) {
+    if (fd > 2) {
+        return fd;
+    }
+    int above = sys_fcntl(fd, F_DUPFD_CLOEXEC, 3);
+    return above == -EINVAL ? -EMFILE : above; /* the limit is 3, or less */
+}
+
+/* The same, and fd closed where it is not such a one. A negative errno value is handed
+ * through. */
 static inline int above_stdio(int fd) {
     if (fd < 0 || fd > 2) {
         return fd;
     }
-    int above = sys_fcntl(fd, F_DUPFD_CLOEXEC, 3);
+    int above = above_stdio_too(fd);
     (void)sys_close(fd);
     return above;
 }

@@ -1,6 +1,7 @@
 #include "lib/nameless.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <stddef.h>
 
 #include "lib/above_stdio.h"
@@ -29,11 +30,22 @@ static int directory_of(const char *name, char *ret, size_t size) {
     return put_fits(&put) ? 0 : -ENAMETOOLONG;
 }
 
-int nameless_open(int dirfd, const char *name, unsigned mode) {
-    char directory[512];
-    int r = directory_of(name, directory, sizeof(directory));
+static int open_by(int dirfd, const char *name, unsigned mode, char *directory, size_t size) {
+    int r = directory_of(name, directory, size);
     if (r < 0) {
         return r;
     }
     return above_stdio(sys_openat(dirfd, directory, O_TMPFILE | O_RDWR | O_CLOEXEC, mode));
+}
+
+/* Not inlined: so much of a small stack is for long paths alone. */
+static __attribute__((noinline)) int open_long(int dirfd, const char *name, unsigned mode) {
+    char directory[PATH_MAX];
+    return open_by(dirfd, name, mode, directory, sizeof(directory));
+}
+
+int nameless_open(int dirfd, const char *name, unsigned mode) {
+    char directory[512];
+    int r = open_by(dirfd, name, mode, directory, sizeof(directory));
+    return r == -ENAMETOOLONG ? open_long(dirfd, name, mode) : r;
 }

@@ -121,24 +121,38 @@ static int make_whole(int dirfd, const char *path, const struct soft_text *text,
 /* For file systems without O_TMPFILE, or without /proc. */
 static int make_plainly(int dirfd, const char *path, const struct soft_text *text, unsigned mode,
                         struct sys_stat *ret_stat) {
-    int fd = above_stdio(sys_openat(
-        dirfd, path, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC | O_NOCTTY, 0666));
-    if (fd < 0) {
-        return fd;
+    const int flags = O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC | O_NOCTTY;
+    int made = sys_openat(dirfd, path, flags, 0666);
+    if (made < 0) {
+        return made;
     }
-    int r = fill(fd, text, mode, ret_stat);
+    int fd = above_stdio_too(made);
+    int r = fd < 0 ? fd : fill(fd, text, mode, ret_stat);
     if (r < 0) {
-        soft_abandon(dirfd, path, fd);
-        return r;
+        (void)soft_unlink(dirfd, path, made);
     }
-    return fd;
+    if (fd != made) {
+        (void)sys_close(made);
+    }
+    if (r < 0 && fd >= 0) {
+        (void)sys_close(fd);
+    }
+    return r < 0 ? r : fd;
+}
+
+/* What says nothing of files without a name: in the plain way it would fail as well, but
+ * there would be an empty marker for a moment, and for ever if we are killed in it. */
+static bool is_no_matter_of_way(int error) {
+    return error == -EEXIST || error == -ENOSPC || error == -EDQUOT || error == -EFBIG ||
+           process_stat_is_lack(error);
 }
 
 /* One that was opened without a name would never be found again by its descriptor:
- * so another one, which was opened by name. */
+ * so another one, which was opened by name. O_NONBLOCK: a FIFO that somebody has put in
+ * its place must not hang us. */
 static int with_name(int dirfd, const char *path, int fd) {
-    int named =
-        above_stdio(sys_openat(dirfd, path, O_WRONLY | O_NOFOLLOW | O_CLOEXEC | O_NOCTTY, 0));
+    const int flags = O_WRONLY | O_NOFOLLOW | O_CLOEXEC | O_NOCTTY | O_NONBLOCK;
+    int named = above_stdio(sys_openat(dirfd, path, flags, 0));
     if (named < 0) {
         return fd;
     }
@@ -156,7 +170,7 @@ int soft_make(int dirfd, const char *path, const struct soft_text *text, unsigne
     if (fd >= 0) {
         fd = with_name(dirfd, path, fd);
     }
-    if (fd < 0 && fd != -EEXIST) {
+    if (fd < 0 && !is_no_matter_of_way(fd)) {
         fd = make_plainly(dirfd, path, text, mode, &stat);
     }
     if (fd < 0) {

@@ -75,8 +75,12 @@ Test(descriptors, what_is_printed_goes_into_no_lock_file) {
 }
 
 /* A file system that cannot make a file without a name. */
+static bool without_nameless_files(void) {
+    return moment_refuse(SYS_openat, 2, O_TMPFILE & ~O_DIRECTORY, EOPNOTSUPP);
+}
+
 static int plainly_without_standard(void) {
-    if (!moment_refuse(SYS_openat, 2, O_TMPFILE & ~O_DIRECTORY, EOPNOTSUPP)) {
+    if (!without_nameless_files()) {
         return 8;
     }
     int r = hold_without_standard("plain.lock", 0);
@@ -86,4 +90,42 @@ static int plainly_without_standard(void) {
 Test(descriptors, nor_into_one_that_is_made_plainly) {
     in_child(plainly_without_standard);
     cr_expect_str_eq(file_content("plain.lock"), "");
+}
+
+/* --- 0 is closed, and no other number is left --- */
+
+/* The only one may not be used: as if there were none. */
+static int soft_with_one_left(rlim_t limit) {
+    struct filelock *lock;
+    struct rlimit few = {.rlim_cur = limit, .rlim_max = limit};
+    if (filelock_create(&lock, "few.lock", FILELOCK_SOFT) < 0) {
+        return 1;
+    }
+    for (int fd = 0; fd >= 0 && fd + 1 < (int)limit;) {
+        fd = fcntl(1, F_DUPFD_CLOEXEC, 3);
+    }
+    if (setrlimit(RLIMIT_NOFILE, &few) < 0 || close(0) < 0) {
+        return 2;
+    }
+    int r = filelock_acquire(lock, FILELOCK_ONCE);
+    if (r != -EMFILE) {
+        return 3;
+    }
+    return access("few.lock", F_OK) == 0 ? 4 : 0; /* empty, and held for ever */
+}
+
+static int soft_with_few(void) {
+    return soft_with_one_left(20);
+}
+static int soft_with_three(void) {
+    return soft_with_one_left(3);
+}
+static int soft_plainly_with_few(void) {
+    return without_nameless_files() ? soft_with_one_left(20) : 8;
+}
+
+Test(descriptors, no_marker_without_one_to_hold_it) {
+    in_child(soft_with_few);
+    in_child(soft_with_three);
+    in_child(soft_plainly_with_few);
 }
