@@ -23,10 +23,6 @@ struct cancel_page {
 };
 _Static_assert(sizeof(struct cancel_page) <= PAGE, "it fits");
 
-static void yield(void) {
-    (void)SYS_CALL(SYS_sched_yield, 0, 0, 0, 0, 0, 0);
-}
-
 static void set_off(int timer) {
     /* At once, and every 5 ms: a signal that comes just before the waiter
      * falls asleep would be lost. */
@@ -53,7 +49,7 @@ static void wake_slot(cancel_slot *slot) {
     while (word) {
         if (word & WAKING) {
             /* By somebody in another thread, perhaps before our cancellation. */
-            yield();
+            sys_let_others_run();
             word = atomic_load(slot);
         } else if (atomic_compare_exchange_weak(slot, &word, word | WAKING)) {
             atomic_store(slot, wake(word));
@@ -119,7 +115,7 @@ int cancel_leave(cancel_slot *slot) {
     uint64_t word = atomic_load(slot);
     while (word & WAKING || !atomic_compare_exchange_weak(slot, &word, 0)) {
         if (word & WAKING) {
-            yield();
+            sys_let_others_run();
             word = atomic_load(slot);
         }
     }

@@ -116,7 +116,7 @@ void object_adopt(struct filelock *lock) {
             atomic_store_explicit(&lock->process, me, memory_order_release);
             return;
         }
-        (void)SYS_CALL(SYS_sched_yield, 0, 0, 0, 0, 0, 0);
+        sys_let_others_run();
     }
 }
 

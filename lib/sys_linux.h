@@ -217,6 +217,13 @@ static inline int sys_sleep(const struct timespec *duration) {
                          CLOCK_MONOTONIC, 0, duration, NULL, 0, 0);
 }
 
+/* For who needs what another thread is just doing. sched_yield(2) would not do: a thread
+ * with a real-time priority lets none run that has a lower one. */
+static inline void sys_let_others_run(void) {
+    const struct timespec moment = {.tv_nsec = 20000};
+    (void)sys_sleep(&moment);
+}
+
 static inline int sys_timer_settime(int timer, int flags, const struct itimerspec *when) {
     return (int)SYS_CALL(SYS_TIME64(SYS_timer_settime, SYS_timer_settime64), timer, flags, when,
                          NULL, 0, 0);

@@ -44,10 +44,6 @@ static struct wait_signal table[NUMBERS + 1];
 static _Atomic signal_set in_use; /* a hint: those with users, or LEFT */
 static _Atomic signal_set ever;   /* those that ever had the handler; set before */
 
-static void let_others_run(void) {
-    (void)SYS_CALL(SYS_sched_yield, 0, 0, 0, 0, 0, 0);
-}
-
 static bool action_is_ours(const struct sigaction *action) {
     return action->sa_flags & SA_SIGINFO && action->sa_sigaction == wait_signal_arrived;
 }
@@ -109,7 +105,7 @@ HAND_OVER static bool drop(int number, unsigned last) {
     unsigned state = atomic_load(&signal->state);
     while (state >= USER) { /* or it is the child of a fork in a handler */
         if (state & KEEPING) {
-            let_others_run();
+            sys_let_others_run();
             state = atomic_load(&signal->state);
         } else if (atomic_compare_exchange_weak(&signal->state, &state,
                                                 state > USER ? state - USER : last)) {
@@ -145,7 +141,7 @@ static bool join(int number) {
     unsigned state = atomic_load(&signal->state);
     while (state >= LEFT) {
         if (state >= USER && state & KEEPING) {
-            let_others_run();
+            sys_let_others_run();
             state = atomic_load(&signal->state);
         } else if (atomic_compare_exchange_weak(&signal->state, &state,
                                                 state == LEFT ? USER : state + USER)) {
@@ -231,7 +227,7 @@ int wait_signal_send(pid_t thread, unsigned set) {
     memset(&info, 0, sizeof(info));
     int number = take_sender(set);
     while (!number) { /* each is just being installed or restored, by other threads */
-        let_others_run();
+        sys_let_others_run();
         number = take_sender(set);
     }
     info.si_signo = number;
@@ -293,7 +289,7 @@ static unsigned keep(struct wait_signal *signal) {
             return state;
         }
         if (state & KEEPING) {
-            let_others_run();
+            sys_let_others_run();
             state = atomic_load(&signal->state);
         }
     }

@@ -1,7 +1,7 @@
 # The tests of lib/, here and in standalone/, and what each is made of beside the
 # library itself, which shows nothing but filelock_*.
 set(lib_tests descriptors errors fair filelock forks handover identity lease moments owner
-              per_process release replaced signals small_stack soft threads wait_signal whole)
+              per_process real_time release replaced signals small_stack soft threads wait_signal whole)
 foreach(name IN LISTS lib_tests)
     set(lib_${name}_sources ${CMAKE_CURRENT_LIST_DIR}/lib_${name}.c)
 endforeach()
@@ -10,6 +10,6 @@ list(APPEND lib_soft_sources ${CMAKE_CURRENT_LIST_DIR}/../../lib/process_stat_li
 foreach(name IN ITEMS descriptors errors fair forks handover moments release soft wait_signal whole)
     list(APPEND lib_${name}_sources ${CMAKE_CURRENT_LIST_DIR}/lib_moment.c)
 endforeach()
-foreach(name IN ITEMS handover lease threads wait_signal)
+foreach(name IN ITEMS handover lease real_time threads wait_signal)
     list(APPEND lib_${name}_sources ${CMAKE_CURRENT_LIST_DIR}/lib_visit.c)
 endforeach()

@@ -234,15 +234,14 @@ Test(threads, a_soft_wait_can_be_cancelled) {
     filelock_destroy(soft);
 }
 
-/* Again and again: cancelling must never miss a waiter that has begun. */
-static volatile bool waiting;
+/* Again and again, and once for each wait: none must be missed. */
+static int told[2]; /* a byte for each wait that is over */
 static void *wait_again(void *data) {
     long cancelled = 0;
     for (int i = 0; i < 300; i++) {
-        waiting = true;
         cancelled += filelock_acquire(data, FILELOCK_FOREVER) == -ECANCELED;
+        (void)write(told[1], "x", 1);
     }
-    waiting = false;
     return (void *)cancelled;
 }
 
@@ -250,12 +249,13 @@ Test(threads, no_cancellation_is_lost) {
     struct stranger stranger = stranger_locks("a", LOCK_EX);
     pthread_t thread;
     void *cancelled = NULL;
-    struct timespec moment = {.tv_nsec = 100000};
-    waiting = true;
+    char byte;
+    cr_assert_eq(pipe(told), 0);
     cr_assert_eq(pthread_create(&thread, NULL, wait_again, lock), 0);
-    while (waiting) {
+    for (int i = 0; i < 300; i++) {
+        wait_until_queued(getpid());
         filelock_cancel(lock);
-        nanosleep(&moment, NULL);
+        cr_assert_eq(read(told[0], &byte, 1), 1);
     }
     pthread_join(thread, &cancelled);
     cr_expect_eq((long)cancelled, 300);
