@@ -12,6 +12,7 @@
 #include "lib/cancel.h"
 #include "lib/flock_call.h"
 #include "lib/hand_over.h"
+#include "lib/handler_local.h"
 #include "lib/signals.h"
 
 /* Of the innermost wait. Not on the stack of the wait: a handler of the program may
@@ -27,8 +28,7 @@ struct flock_tick {
     signal_set avoid;       /* signals that have turned out to be the program's */
     cancel_slot *slot;      /* NULL: none */
 };
-extern _Thread_local struct flock_tick flock_tick
-    __attribute__((tls_model("initial-exec"), visibility("hidden")));
+extern HANDLER_LOCAL struct flock_tick flock_tick __attribute__((visibility("hidden")));
 
 /* Makes the timer, which begins to tick then (CLOCK_FOREVER: only when it is set off).
  * Returns 0 or a negative errno value. */

@@ -17,8 +17,7 @@
  * goes back to sleep. */
 #define REPEAT (10 * CLOCK_MILLISECOND)
 
-_Thread_local struct flock_tick flock_tick
-    __attribute__((tls_model("initial-exec"), visibility("hidden"))) = {.timer = -1};
+HANDLER_LOCAL struct flock_tick flock_tick __attribute__((visibility("hidden"))) = {.timer = -1};
 
 /* --- in the handler --- */
 

@@ -3,12 +3,13 @@
 #include <stdatomic.h>
 
 #include "lib/clock.h"
+#include "lib/handler_local.h"
 #include "lib/sys_linux.h"
 
 /* A fork is first going on, then begun: who reads them the other way round misses
  * none. */
 static _Atomic unsigned going_on, begun;
-static _Thread_local unsigned ours __attribute__((tls_model("initial-exec")));
+static HANDLER_LOCAL unsigned ours;
 
 /* How many threads have tried in vain for so often that forks are asked to wait. */
 static _Atomic unsigned impatient;

@@ -4,6 +4,7 @@
 
 #include "lib/flock_wait.h"
 #include "lib/fork_watch.h"
+#include "lib/handler_local.h"
 #include "lib/process_mark.h"
 #include "lib/signals.h"
 #include "lib/sys_linux.h"
@@ -48,7 +49,7 @@ __attribute__((destructor)) static void leave_no_handler(void) {
 
 uint64_t object_thread(void) {
     static _Atomic uint64_t last;
-    static _Thread_local uint64_t mine __attribute__((tls_model("initial-exec")));
+    static HANDLER_LOCAL uint64_t mine;
     if (mine == 0) {
         mine = atomic_fetch_add(&last, 1) + 1;
     }

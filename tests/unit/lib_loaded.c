@@ -1,0 +1,52 @@
+/* The shared library, loaded into a program that runs already (dlopen(3)), as a plugin
+ * or Python's ctypes do, and unloaded again. */
+#include <criterion/criterion.h>
+#include <dlfcn.h>
+#include <errno.h>
+#include <stdint.h>
+#include <string.h>
+#include <sys/file.h>
+#include <unistd.h>
+
+#include "lib/filelock.h"
+#include "tests/support/harness.h"
+
+TestSuite(loaded, .init = scenario_begin, .fini = scenario_end, .timeout = 120);
+
+static void *library;
+static int (*create)(struct filelock **ret, const char *path, unsigned flags);
+static int (*acquire)(struct filelock *lock, uint64_t timeout);
+static int (*release)(struct filelock *lock);
+static void (*destroy)(struct filelock *lock);
+
+/* ISO C knows no way from a pointer to data to one to a function. */
+static void find(const char *name, void *ret) {
+    void *symbol = dlsym(library, name);
+    cr_assert(symbol, "%s", name);
+    memcpy(ret, &symbol, sizeof(symbol));
+}
+
+static void load(void) {
+    library = dlopen(TEST_FILELOCK, RTLD_NOW | RTLD_LOCAL);
+    cr_assert(library, "%s", dlerror());
+    find("filelock_create", &create);
+    find("filelock_acquire", &acquire);
+    find("filelock_release", &release);
+    find("filelock_destroy", &destroy);
+}
+
+Test(loaded, again_and_again) {
+    for (int i = 0; i < 3; i++) {
+        struct filelock *lock;
+        load();
+        cr_assert_eq(create(&lock, "a.lock", 0), 0);
+        cr_expect_eq(acquire(lock, FILELOCK_ONCE), 0);
+        cr_expect_eq(release(lock), 0);
+        struct stranger stranger = stranger_locks("a", LOCK_EX);
+        cr_expect_eq(acquire(lock, 10000), -ETIMEDOUT);
+        stranger_leaves(stranger);
+        destroy(lock);
+        cr_expect_eq(dlclose(library), 0);
+        run_shell(NULL, "true"); /* a fork, which knows nothing of it any more */
+    }
+}
