@@ -117,6 +117,20 @@ HAND_OVER static int lock_file(struct taking *taking) {
                                                        : wait_in_queue(taking, operation);
 }
 
+/* What becomes of a round that has not brought the lock. */
+static int without_lock(const struct taking *taking, int r) {
+    if (r == -ECANCELED && !take_is_cancelled(taking)) {
+        return HOLDS_AGAIN;
+    }
+    /* Somebody may have removed the file by hand, under a holder who stays: then it is not
+     * the lock any more that we have waited for in vain. */
+    if (r == -ETIMEDOUT && taking->has_waited &&
+        sidecar_is_current(AT_FDCWD, taking->lock->path, taking->hold->fd, taking->hold->id) == 0) {
+        return HOLDS_REPLACED;
+    }
+    return r;
+}
+
 /* One round: open, lock, check that the path still leads there. Returns as
  * holds_settle. */
 HAND_OVER static int flock_round(struct taking *taking) {
@@ -134,8 +148,8 @@ HAND_OVER static int flock_round(struct taking *taking) {
             if (r != HOLDS_COUNTS && taking->has_waited) {
                 hold_signals(taking);
             }
-        } else if (r == -ECANCELED && !take_is_cancelled(taking)) {
-            r = HOLDS_AGAIN;
+        } else {
+            r = without_lock(taking, r);
         }
     }
     if (r != HOLDS_COUNTS) {

@@ -10,6 +10,6 @@ list(APPEND lib_soft_sources ${CMAKE_CURRENT_LIST_DIR}/../../lib/process_stat_li
 foreach(name IN ITEMS descriptors errors fair forks handover moments release soft wait_signal whole)
     list(APPEND lib_${name}_sources ${CMAKE_CURRENT_LIST_DIR}/lib_moment.c)
 endforeach()
-foreach(name IN ITEMS handover lease real_time threads wait_signal)
+foreach(name IN ITEMS handover lease real_time replaced threads wait_signal)
     list(APPEND lib_${name}_sources ${CMAKE_CURRENT_LIST_DIR}/lib_visit.c)
 endforeach()
