@@ -115,9 +115,8 @@ void filelock_set_timeout(struct filelock *lock, uint64_t timeout);
  *   -ENXIO      the path is not a regular file (-EISDIR: a directory); soft
  *               waits for what is there, unless it is a directory
  *   -ELOOP      the path is a symbolic link (flock), or has too many on its way
- *   -EACCES     neither reading nor writing the lock file is allowed, or making
- *               it; -EBADF: this (network) file system locks only what may be
- *               written
+ *   -EACCES     reading the lock file is not allowed, or making it
+ *   -EBADF      this (network) file system locks only what may be written
  *   -EROFS      it is missing on a read-only file system
  *   -ENOENT, -ENOTDIR  its directory is missing, or none
  *   -EMFILE, -ENFILE  no descriptor left: the lock may be free, held or stale
@@ -127,7 +126,7 @@ void filelock_set_timeout(struct filelock *lock, uint64_t timeout);
  *   -EPERM      a stale soft lock may not be removed: it is another user's, in a
  *               sticky directory; or the directory is immutable (chattr(1))
  *   -ENAMETOOLONG  a name or the path is too long
- *   -ENOMEM, -EOVERFLOW (2^32-1 acquires)
+ *   -ENOMEM, -EOVERFLOW (2^32-1 acquires), or what else open(2) fails with
  * On failure nothing changes.
  */
 int filelock_acquire(struct filelock *lock, uint64_t timeout);

@@ -111,7 +111,8 @@ static int make(int dirfd, const char *name, enum sidecar_making making,
 }
 
 static bool unwritable(int error) {
-    return error == -EACCES || error == -EPERM || error == -EROFS;
+    return error == -EACCES || error == -EPERM || error == -EROFS ||
+           error == -ETXTBSY; /* a program that runs: flock(1) can lock it */
 }
 
 static int open_existing(int dirfd, const char *name) {

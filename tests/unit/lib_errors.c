@@ -70,13 +70,18 @@ static int no_permission(void) {
             return 1 + i;
         }
     }
-    return once("secret.lock", 0) == -EACCES ? 0 : 3;
+    if (once("written.lock", 0) != -EACCES) {
+        return 3;
+    }
+    return once("secret.lock", 0) == -EACCES ? 0 : 4;
 }
 
 Test(errors, eacces) {
     cr_assert_eq(mkdir("closed", 0755), 0);
     put_file("secret.lock", "");
     cr_assert_eq(chmod("secret.lock", 0), 0);
+    put_file("written.lock", "");
+    cr_assert_eq(chmod("written.lock", 0222), 0);
     if (geteuid() != 0) {
         cr_assert_eq(chmod("closed", 0555), 0);
     }
@@ -95,6 +100,16 @@ Test(errors, reading_is_enough) {
     put_file("readable.lock", "");
     cr_assert_eq(chmod("readable.lock", 0444), 0);
     in_child(only_read);
+}
+
+/* A program that runs, which may lock itself, as flock(1) can. */
+static int only_read_while_it_runs(void) {
+    return !moment_refuse(SYS_openat, 2, O_RDWR, ETXTBSY) || once("program.lock", 0) != 0;
+}
+
+Test(errors, of_a_program_that_runs_too) {
+    put_file("program.lock", "");
+    in_child(only_read_while_it_runs);
 }
 
 /* A file system of our own, too small for anything, later read-only. */
