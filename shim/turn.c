@@ -18,14 +18,22 @@
 
 #define RECENT 5 /* seconds; a mark is set again every second */
 
+/* Somebody whom it keeps out is woken as it goes, and has to come to run, maybe on this
+ * very processor, before it is back. */
+#define GAP (2 * CLOCK_MILLISECOND)
+
 /* A read lock, since the sidecar may be open for reading only. */
-void turn_mark(int fd, uint64_t began) {
+void turn_mark(int fd, uint64_t began, bool again) {
     struct flock64 range;
     int64_t at = MARKS + (int64_t)(began / CLOCK_MILLISECOND);
     if (flock_wait_is_remote(fd) || SYS_CALL(SYS_utimensat, fd, NULL, NULL, 0, 0, 0) < 0) {
         return;
     }
-    turn_unmark(fd);
+    if (again) {
+        const struct timespec gap = clock_timespec(GAP);
+        turn_unmark(fd);
+        (void)sys_sleep(&gap);
+    }
     (void)range_lock(fd, F_OFD_SETLK, F_RDLCK, at, 1, &range);
 }
 

@@ -22,8 +22,8 @@
  *
  * Who knows nothing of this (flock(1), py-filelock) neither lets others have
  * their turn nor is let. A process that has the file open already opens it
- * again at once, whoever waits (H4). The mark is taken away for a moment every
- * second, for those who lock the whole sidecar by fcntl(2). Not on network file
+ * again at once, whoever waits (H4). The mark is taken away for two milliseconds every
+ * second or so, for those who lock the whole sidecar by fcntl(2). Not on network file
  * systems, where a flock may be a record lock itself. errno untouched; no malloc.
  */
 #ifndef AUTOLOCK_TURN_H
@@ -34,9 +34,10 @@
 
 #include "lib/sys_linux.h"
 
-/* The writer's mark, on the description that waits; again where there is one
- * already. None where the sidecar's time cannot be set. And its end. */
-void turn_mark(int fd, uint64_t began);
+/* The writer's mark, on the description that waits; `again`: there is one already, and
+ * in between there is none for a moment. None where the sidecar's time cannot be set. And
+ * its end. */
+void turn_mark(int fd, uint64_t began, bool again);
 void turn_unmark(int fd);
 
 /* Whether there may be a mark, by what fstat has told; without a system call for

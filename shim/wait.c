@@ -19,6 +19,9 @@
 #include "shim/telling.h"
 #include "shim/turn.h"
 
+/* At the next look behind it, and none is more than a second away. */
+#define MARK_AGAIN (CLOCK_SECOND / 2)
+
 /* The moments at which the queue is left, and what was seen. */
 struct wait {
     struct target *target;
@@ -29,7 +32,7 @@ struct wait {
     struct family family;
     struct circle circle;
     uint64_t began;
-    bool marked; /* readers are to let us have our turn */
+    uint64_t marked; /* when: readers are to let us have our turn. 0: not yet */
 };
 
 /* Ends the stays of all threads in the queue, to look whether one has it now. */
@@ -112,6 +115,13 @@ static int look_for_circle(struct wait *wait) {
     return WAITED_LOCKED;
 }
 
+static void mark(struct wait *wait, uint64_t now) {
+    if (wait->marked == 0 || now >= wait->marked + MARK_AGAIN) {
+        turn_mark(wait->fd, wait->began, wait->marked != 0);
+        wait->marked = now;
+    }
+}
+
 /* What is due. WAITED_LOCKED stands for "wait on". */
 static int look(struct wait *wait, int *ret_fd) {
     uint64_t now = clock_now();
@@ -127,8 +137,7 @@ static int look(struct wait *wait, int *ret_fd) {
     }
     if (r == WAITED_LOCKED && wait->operation == LOCK_EX &&
         table_kind(table_get(wait->fd)) == TABLE_HIDDEN) {
-        turn_mark(wait->fd, wait->began);
-        wait->marked = true;
+        mark(wait, now);
     }
     return r;
 }
@@ -184,7 +193,7 @@ int wait_for_lock(struct target *target, int fd, struct sidecar_id id, int opera
     r = wait_blocked(&wait, ret_fd, blocked);
     pthread_cleanup_pop(0);
     doing_wait(false);
-    if (wait.marked) {
+    if (wait.marked != 0) {
         turn_unmark(fd);
     }
     target->wait_time += clock_now() - start;

@@ -3,6 +3,7 @@
 #include <criterion/criterion.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -222,14 +223,28 @@ Test(turns, a_jump_out_of_an_upgrade_takes_the_mark_along) {
     (void)puppet_end(writer);
 }
 
-/* Who locks the sidecar by fcntl waits no longer than a moment for the mark. */
+static void stay_on_one_processor(void) {
+    cpu_set_t may, one;
+    CPU_ZERO(&one);
+    cr_assert_eq(sched_getaffinity(0, sizeof(may), &may), 0);
+    for (size_t i = 0; CPU_COUNT(&one) == 0; i++) {
+        if (CPU_ISSET(i, &may)) {
+            CPU_SET(i, &one);
+        }
+    }
+    cr_assert_eq(sched_setaffinity(0, sizeof(one), &one), 0);
+}
+
+/* Who locks the sidecar by fcntl waits no longer than a moment for the mark: not even
+ * where he can run only when the writer does not, and is not preferred as he wakes. */
 Test(turns, the_mark_does_not_stop_record_locks) {
+    stay_on_one_processor();
     struct stranger stranger = stranger_locks("a.csv", LOCK_SH);
     struct puppet *writer = puppet_start("*.csv", NULL);
     puppet_tell(writer, "open a.csv 2");
     wait_until_queued(writer->pid);
     cr_expect_eq(puppet_first(&writer, 1, 300), -1);
-    cr_expect_eq(run_shell(NULL, "/usr/bin/python3 -c '\n"
+    cr_expect_eq(run_shell(NULL, "exec chrt -b 0 /usr/bin/python3 -c '\n"
                                  "import fcntl\n"
                                  "fcntl.lockf(open(\"a.csv.lock\", \"r+\"), fcntl.LOCK_EX)'"),
                  0);
