@@ -149,7 +149,7 @@ void filelock_cancel(struct filelock *lock);
 
 /*
  * Undoes one acquire; the last one frees the lock. The file of a soft lock is removed
- * wherever it has been moved to, and never another's.
+ * wherever it has been moved to, and not another's (but see filelock(3), BUGS).
  * Returns 0, or
  *   -EPERM   the caller does not hold it
  *   -ESTALE  soft: somebody had removed our file. It is released all the same; others

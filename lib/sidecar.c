@@ -104,7 +104,7 @@ static int make_plainly(int dirfd, const char *name, enum sidecar_making making,
 static int make(int dirfd, const char *name, enum sidecar_making making,
                 const struct sys_stat *data) {
     int r = make_whole(dirfd, name, making, data);
-    if (r >= 0 || r == -EEXIST) {
+    if (r >= 0 || r == -EEXIST || r == -EMFILE || r == -ENFILE) {
         return r;
     }
     return make_plainly(dirfd, name, making, data);

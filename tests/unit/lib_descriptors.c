@@ -95,10 +95,10 @@ Test(descriptors, nor_into_one_that_is_made_plainly) {
 /* --- 0 is closed, and no other number is left --- */
 
 /* The only one may not be used: as if there were none. */
-static int soft_with_one_left(rlim_t limit) {
+static int with_one_left(unsigned flags, rlim_t limit) {
     struct filelock *lock;
     struct rlimit few = {.rlim_cur = limit, .rlim_max = limit};
-    if (filelock_create(&lock, "few.lock", FILELOCK_SOFT) < 0) {
+    if (filelock_create(&lock, "few.lock", flags) < 0) {
         return 1;
     }
     for (int fd = 0; fd >= 0 && fd + 1 < (int)limit;) {
@@ -111,21 +111,25 @@ static int soft_with_one_left(rlim_t limit) {
     if (r != -EMFILE) {
         return 3;
     }
-    return access("few.lock", F_OK) == 0 ? 4 : 0; /* empty, and held for ever */
+    return access("few.lock", F_OK) == 0 ? 4 : 0; /* a soft one is held for ever */
 }
 
 static int soft_with_few(void) {
-    return soft_with_one_left(20);
+    return with_one_left(FILELOCK_SOFT, 20);
 }
 static int soft_with_three(void) {
-    return soft_with_one_left(3);
+    return with_one_left(FILELOCK_SOFT, 3);
+}
+static int flock_with_few(void) {
+    return with_one_left(0, 20);
 }
 static int soft_plainly_with_few(void) {
-    return without_nameless_files() ? soft_with_one_left(20) : 8;
+    return without_nameless_files() ? with_one_left(FILELOCK_SOFT, 20) : 8;
 }
 
-Test(descriptors, no_marker_without_one_to_hold_it) {
+Test(descriptors, no_lock_file_without_one_to_hold_it) {
     in_child(soft_with_few);
     in_child(soft_with_three);
+    in_child(flock_with_few);
     in_child(soft_plainly_with_few);
 }

@@ -38,7 +38,7 @@ Test(replaced, one_that_was_removed_is_not_waited_for_in_vain) {
     struct filelock *own;
     cr_assert_eq(filelock_create(&own, "a.lock", 0), 0);
     struct stranger stranger = stranger_locks("a", LOCK_EX);
-    struct visit data = {.lock = own, .timeout = FILELOCK_SECOND};
+    struct visit data = {.lock = own, .timeout = 2 * FILELOCK_SECOND};
     visit_start(&data);
     wait_until_queued(getpid());
     cr_assert_eq(unlink("a.lock"), 0);
@@ -52,7 +52,7 @@ Test(replaced, nor_is_a_new_one_taken_that_is_held) {
     struct filelock *own;
     cr_assert_eq(filelock_create(&own, "a.lock", 0), 0);
     struct stranger first = stranger_locks("a", LOCK_EX);
-    struct visit data = {.lock = own, .timeout = FILELOCK_SECOND};
+    struct visit data = {.lock = own, .timeout = 2 * FILELOCK_SECOND};
     visit_start(&data);
     wait_until_queued(getpid());
     cr_assert_eq(unlink("a.lock"), 0);
