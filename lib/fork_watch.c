@@ -20,19 +20,17 @@ static void pause_shortly(void) {
     (void)sys_sleep(&pause);
 }
 
-void fork_watch_begin(struct fork_watch *watch) {
-    if (watch->times == PATIENCE) { /* once */
+bool fork_watch_begin(struct fork_watch *watch) {
+    if (watch->times == PATIENCE && !watch->impatient) {
+        watch->impatient = true;
         atomic_fetch_add(&impatient, 1);
     }
-    /* Not for ever: a handler of that fork may wait for a lock of who waits here. It
-     * then copies what is noted by that time. */
-    for (int i = 0; i < 10000; i++) {
-        watch->begun = atomic_load(&begun);
-        if (atomic_load(&going_on) <= ours) {
-            return;
-        }
-        pause_shortly();
+    watch->begun = atomic_load(&begun);
+    if (atomic_load(&going_on) <= ours) {
+        return true;
     }
+    pause_shortly();
+    return false;
 }
 
 bool fork_watch_passed(struct fork_watch *watch) {
@@ -42,7 +40,7 @@ bool fork_watch_passed(struct fork_watch *watch) {
 }
 
 void fork_watch_end(const struct fork_watch *watch) {
-    if (watch->times >= PATIENCE) {
+    if (watch->impatient) {
         unsigned count = atomic_load(&impatient); /* 0 in the child of a fork meanwhile */
         while (count > 0 && !atomic_compare_exchange_weak(&impatient, &count, count - 1)) {
         }

@@ -22,10 +22,13 @@
 struct fork_watch {
     unsigned begun; /* forks, when the file was about to be opened */
     unsigned times; /* that it has been opened for nothing; 0 at first */
+    bool impatient; /* false at first */
 };
 
-/* Before the file is opened. Waits for forks of other threads to be over. */
-void fork_watch_begin(struct fork_watch *watch);
+/* Before the file is opened. False, after a short pause, where a fork of another thread
+ * is going on: to be asked again. But not for ever, for a handler of that fork may wait for
+ * a lock of who asks. It then copies what is noted by that time. */
+bool fork_watch_begin(struct fork_watch *watch);
 
 /* Once its descriptor is noted. False where it has to be closed, and opened again. */
 bool fork_watch_passed(struct fork_watch *watch);

@@ -49,12 +49,25 @@ static void close_file(const struct taking *taking) {
 
 #define OPEN_AGAIN HOLDS_REPLACED
 
+/* How long a fork of another thread is waited for: until the time is up, but so many
+ * pauses at least, since most are over by then, and so many at most. */
+#define FORK_PAUSES_LEAST 60   /* about 10 ms */
+#define FORK_PAUSES_MOST 10000 /* about 1.6 s */
+
+static void wait_for_forks(struct taking *taking, struct fork_watch *watch) {
+    for (int i = 0; i < FORK_PAUSES_MOST && !fork_watch_begin(watch); i++) {
+        if (i >= FORK_PAUSES_LEAST && clock_now() >= take_until(taking)) {
+            break;
+        }
+    }
+}
+
 /* One try of open_file; or OPEN_AGAIN. */
-static int open_and_note(const struct taking *taking, struct fork_watch *watch) {
+static int open_and_note(struct taking *taking, struct fork_watch *watch) {
     struct filelock *lock = taking->lock;
     int fd;
     struct sidecar_id id;
-    fork_watch_begin(watch);
+    wait_for_forks(taking, watch);
     int r = sidecar_open(AT_FDCWD, lock->path, SIDECAR_PLAIN, NULL, &fd, &id);
     if (r < 0) {
         return r;
@@ -73,7 +86,7 @@ static int open_and_note(const struct taking *taking, struct fork_watch *watch) 
 
 /* 0; HOLDS_COUNTS when another thread of the process has got it meanwhile; or an
  * error. */
-static int open_file(const struct taking *taking) {
+static int open_file(struct taking *taking) {
     struct fork_watch watch = {.times = 0};
     int r;
     while ((r = open_and_note(taking, &watch)) == OPEN_AGAIN) {

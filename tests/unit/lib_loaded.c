@@ -3,9 +3,11 @@
 #include <criterion/criterion.h>
 #include <dlfcn.h>
 #include <errno.h>
+#include <pthread.h>
 #include <stdint.h>
 #include <string.h>
 #include <sys/file.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "lib/filelock.h"
@@ -49,4 +51,45 @@ Test(loaded, again_and_again) {
         cr_expect_eq(dlclose(library), 0);
         run_shell(NULL, "true"); /* a fork, which knows nothing of it any more */
     }
+}
+
+/* A library that was loaded before has a handler of fork(2), which runs before ours. */
+static int there[2], go_on[2];
+static void slow_handler(void) {
+    char byte = 'x';
+    (void)write(there[1], &byte, 1);
+    (void)read(go_on[0], &byte, 1);
+}
+
+static void *fork_slowly(void *nothing) {
+    if (fork() == 0) {
+        _exit(0);
+    }
+    return nothing;
+}
+
+static double seconds_now(void) {
+    struct timespec now;
+    (void)clock_gettime(CLOCK_MONOTONIC, &now);
+    return (double)now.tv_sec + (double)now.tv_nsec / 1e9;
+}
+
+/* Who opens a file waits for forks that are going on, but keeps his limit. */
+Test(loaded, beside_a_fork_that_takes_long) {
+    struct filelock *lock;
+    pthread_t thread;
+    char byte;
+    cr_assert_eq(pipe(there), 0);
+    cr_assert_eq(pipe(go_on), 0);
+    cr_assert_eq(pthread_atfork(NULL, slow_handler, NULL), 0);
+    load();
+    cr_assert_eq(create(&lock, "a.lock", 0), 0);
+    cr_assert_eq(pthread_create(&thread, NULL, fork_slowly, NULL), 0);
+    cr_assert_eq(read(there[0], &byte, 1), 1);
+    double begin = seconds_now();
+    cr_expect_eq(acquire(lock, FILELOCK_ONCE), 0);
+    cr_expect_lt(seconds_now() - begin, 1);
+    cr_assert_eq(write(go_on[1], "x", 1), 1);
+    pthread_join(thread, NULL);
+    destroy(lock);
 }
