@@ -10,12 +10,7 @@
 
 #include "tests/support/harness.h"
 
-static void begin(void) {
-    scenario_begin();
-    put_file("a.csv", "0\n");
-}
-
-TestSuite(nested, .init = begin, .fini = scenario_end, .timeout = 180);
+TestSuite(nested, .init = scenario_begin_with_file, .fini = scenario_end, .timeout = 180);
 
 /* W2: the first thing that people try. */
 #define PYTHON                                                                                     \

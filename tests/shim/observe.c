@@ -11,12 +11,7 @@
 
 #include "tests/support/harness.h"
 
-static void begin(void) {
-    scenario_begin();
-    put_file("a.csv", "0\n");
-}
-
-TestSuite(observe, .init = begin, .fini = scenario_end, .timeout = 120);
+TestSuite(observe, .init = scenario_begin_with_file, .fini = scenario_end, .timeout = 120);
 
 static struct puppet *start(void) {
     return puppet_start("*.csv", "AUTOLOCK=observe", "AUTOLOCK_LOG=log", NULL);

@@ -14,12 +14,7 @@
 
 #include "tests/support/harness.h"
 
-static void begin(void) {
-    scenario_begin();
-    put_file("a.csv", "0\n");
-}
-
-TestSuite(saying, .init = begin, .fini = scenario_end, .timeout = 120);
+TestSuite(saying, .init = scenario_begin_with_file, .fini = scenario_end, .timeout = 120);
 
 static int count(const char *text) {
     int found = 0;

@@ -16,16 +16,11 @@
 
 #define RULES "*.csv kind=soft warn-after=50ms"
 
-static void begin(void) {
-    scenario_begin();
-    put_file("a.csv", "0\n");
-}
-
 static void finish(void) {
     cr_expect_not(is_there("a.csv.lock"), "still locked after the end");
 }
 
-TestSuite(soft_peers, .init = begin, .fini = scenario_end, .timeout = 300);
+TestSuite(soft_peers, .init = scenario_begin_with_file, .fini = scenario_end, .timeout = 300);
 
 #define PYTHON                                                                                     \
     "timeout 60 /usr/bin/python3 -c '"                                                             \

@@ -9,12 +9,7 @@
 
 #include "tests/support/harness.h"
 
-static void begin(void) {
-    scenario_begin();
-    put_file("a.csv", "0\n");
-}
-
-TestSuite(upgrades, .init = begin, .fini = scenario_end, .timeout = 120);
+TestSuite(upgrades, .init = scenario_begin_with_file, .fini = scenario_end, .timeout = 120);
 
 Test(upgrades, an_upgrade_waits_for_the_other_readers) {
     struct stranger stranger = stranger_locks("a.csv", LOCK_SH);

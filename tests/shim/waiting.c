@@ -14,12 +14,7 @@
 #include "tests/support/replacer.h"
 #include "tests/unit/lib_moment.h"
 
-static void begin(void) {
-    scenario_begin();
-    put_file("a.csv", "0\n");
-}
-
-TestSuite(waiting, .init = begin, .fini = scenario_end, .timeout = 120);
+TestSuite(waiting, .init = scenario_begin_with_file, .fini = scenario_end, .timeout = 120);
 
 Test(waiting, a_timeout_fails_with_EBUSY_and_says_so) {
     struct stranger stranger = stranger_locks("a.csv", LOCK_EX);

@@ -40,6 +40,11 @@ void scenario_begin(void) {
     }
 }
 
+void scenario_begin_with_file(void) {
+    scenario_begin();
+    put_file("a.csv", "0\n");
+}
+
 void scenario_end(void) {
     const int error = errno; /* the reason of a skip names it */
     char command[300];

@@ -27,6 +27,8 @@ struct puppet {
 /* Makes the directory and goes there. Criterion's .init and .fini. */
 void scenario_begin(void);
 void scenario_end(void);
+/* The same, with the file a.csv in it: "0\n". */
+void scenario_begin_with_file(void);
 /* Instead of cr_skip_test: Criterion calls no .fini after a test that was skipped. */
 #define scenario_skip(...)                                                                         \
     do {                                                                                           \

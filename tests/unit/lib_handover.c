@@ -80,10 +80,8 @@ static int with_all_blocked(void) {
 
 /* It stands before the call in which it waits, and is to get the lock there. */
 static pid_t about_to_get_it(int (*body)(void)) {
-    pid_t pid = moment_start(body); /* first, or it keeps the stranger's pipe open */
-    struct stranger stranger = stranger_locks("a", LOCK_EX);
-    cr_assert(moment_before(pid, SYS_flock), "the try");
-    cr_assert(moment_before(pid, SYS_flock), "the wait");
+    struct stranger stranger;
+    pid_t pid = moment_about_to_wait(body, &stranger);
     stranger_leaves(stranger);
     return pid;
 }
@@ -307,13 +305,7 @@ static int gets_nothing(void) {
 }
 
 Test(handover, nothing_is_left_by_an_acquire_that_fails_in_the_end) {
-    pid_t pid = moment_start(gets_nothing);
-    struct stranger first = stranger_locks("a", LOCK_EX);
-    cr_assert(moment_before(pid, SYS_flock), "the try");
-    cr_assert(moment_before(pid, SYS_flock), "the wait");
-    cr_assert_eq(unlink("a.lock"), 0);
-    struct stranger second = stranger_locks("a", LOCK_EX);
-    stranger_leaves(first);
-    expect_well(pid);
-    stranger_leaves(second);
+    struct stranger next;
+    expect_well(moment_replaced(gets_nothing, &next));
+    stranger_leaves(next);
 }

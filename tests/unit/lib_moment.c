@@ -8,12 +8,12 @@
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/file.h>
 #include <sys/prctl.h>
 #include <sys/ptrace.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
-
-#include "tests/support/harness.h"
 
 uint64_t moment_arguments[6];
 
@@ -57,6 +57,23 @@ pid_t moment_start(int (*body)(void)) {
     cr_assert(WIFSTOPPED(status), "%x", (unsigned)status);
     const long options = PTRACE_O_TRACESYSGOOD | PTRACE_O_EXITKILL;
     cr_assert_eq(ptrace(PTRACE_SETOPTIONS, pid, NULL, (void *)options), 0);
+    return pid;
+}
+
+pid_t moment_about_to_wait(int (*body)(void), struct stranger *ret_holder) {
+    pid_t pid = moment_start(body); /* first, or it keeps the stranger's pipe open */
+    *ret_holder = stranger_locks("a", LOCK_EX);
+    cr_assert(moment_before(pid, SYS_flock), "the try");
+    cr_assert(moment_before(pid, SYS_flock), "the wait");
+    return pid;
+}
+
+pid_t moment_replaced(int (*body)(void), struct stranger *ret_next) {
+    struct stranger first;
+    pid_t pid = moment_about_to_wait(body, &first);
+    cr_assert_eq(unlink("a.lock"), 0);
+    *ret_next = stranger_locks("a", LOCK_EX);
+    stranger_leaves(first);
     return pid;
 }
 

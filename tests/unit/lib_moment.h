@@ -10,10 +10,18 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+#include "tests/support/harness.h"
+
 /* Runs body in a child, whose exit status is the result. It waits to be led on. */
 pid_t moment_start(int (*body)(void));
 
-/* The same for a child of ours that is running already; and lets it go, on its way. */
+/* The child is about to wait for a.lock, which this stranger has. */
+pid_t moment_about_to_wait(int (*body)(void), struct stranger *ret_holder);
+/* The lock is free, but the file is none any more: another stranger has the one that is
+ * there instead. */
+pid_t moment_replaced(int (*body)(void), struct stranger *ret_next);
+
+/* Joins a child of ours that is running already; and lets it go, on its way. */
 void moment_join(pid_t pid);
 void moment_leave(pid_t pid);
 

@@ -89,18 +89,13 @@ static int queue_is_interrupted(void) {
 
 /* What it got had been replaced; the signal comes before it stands in the new queue. */
 Test(moments, a_signal_as_the_file_is_replaced_ends_the_wait) {
-    pid_t pid = moment_start(queue_is_interrupted); /* first, or it keeps their pipes open */
-    struct stranger first = stranger_locks("a", LOCK_EX);
-    cr_assert(moment_before(pid, SYS_flock), "the try");
-    cr_assert(moment_before(pid, SYS_flock), "the wait");
-    cr_assert_eq(unlink("a.lock"), 0);
-    struct stranger second = stranger_locks("a", LOCK_EX);
-    stranger_leaves(first);
+    struct stranger next;
+    pid_t pid = moment_replaced(queue_is_interrupted, &next);
     cr_assert(moment_after(pid, SYS_close));
     cr_assert_eq(kill(pid, SIGUSR1), 0);
     int status = moment_end(pid);
     cr_expect_eq(status, 0, "%x", (unsigned)status);
-    stranger_leaves(second);
+    stranger_leaves(next);
 }
 
 /* --- somebody who removes the file at each release --- */
