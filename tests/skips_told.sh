@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # skips_told.sh SOURCE SKIPPING SKIPPING_STANDALONE CTEST: tests that skip all of their
-# cases, some, or some beside one that fails, run by ctest and listed by skips.sh.
+# cases, some, or some beside one that fails, run by ctest, as the presets do it, four at
+# once, and listed by skips.sh.
 source=$1 skipping=$2 standalone=$3 ctest=$4
 # shellcheck source=support/report.sh
 . "$source/tests/support/report.sh"
@@ -40,7 +41,7 @@ cat >>CTestTestfile.cmake <<END
 add_test(skips "$source/tests/skips.sh" "$work/Testing/Temporary")
 set_tests_properties(skips PROPERTIES DEPENDS "${tests//' '/;}")
 END
-"$ctest" --verbose >log 2>&1
+"$ctest" --verbose --parallel 4 >log 2>&1
 
 # expect WHAT PATTERN: the run's output has a line that matches.
 expect() {
