@@ -11,6 +11,7 @@
 #include "shim/observe.h"
 #include "shim/record.h"
 #include "shim/soft.h"
+#include "shim/spin.h"
 #include "shim/trace.h"
 
 #define MOVE_ATTEMPTS 10000 /* at a number that another thread is closing */
@@ -373,6 +374,6 @@ void hidden_move_away(int fd) {
             return;
         }
         /* Another thread is closing it. */
-        (void)SYS_CALL(SYS_sched_yield, 0, 0, 0, 0, 0, 0);
+        spin_pause(i);
     }
 }

@@ -8,6 +8,7 @@
 #include "shim/hidden.h"
 #include "shim/record.h"
 #include "shim/say.h"
+#include "shim/spin.h"
 #include "shim/wait.h"
 
 #define MOVE_ATTEMPTS 10000 /* at a twin that another thread moves or closes */
@@ -119,7 +120,7 @@ void reference_heal(int fd) {
 
 /* Whether another thread has moved the twin of fd meanwhile, which had `word`, or
  * is about to. */
-static bool is_moving(int fd, table_word word) {
+static bool is_moving(int fd, table_word word, int turn) {
     if (table_get(fd) != word) {
         return true;
     }
@@ -127,7 +128,7 @@ static bool is_moving(int fd, table_word word) {
     if (table_kind(twin) != TABLE_HIDDEN || table_mode(twin) != MODE_CLOSING) {
         return false;
     }
-    (void)SYS_CALL(SYS_sched_yield, 0, 0, 0, 0, 0, 0);
+    spin_pause(turn);
     return true;
 }
 
@@ -139,7 +140,7 @@ int reference_another_twin(int fd) {
             return -1;
         }
         another = hidden_another(table_other(word), -1);
-        if (another == -EBADF && !is_moving(fd, word)) {
+        if (another == -EBADF && !is_moving(fd, word, i)) {
             break;
         }
     }

@@ -1,19 +1,17 @@
 #include "shim/spin.h"
 
 #include <stdatomic.h>
-#include <time.h>
 
 #include "lib/process_mark.h"
 #include "lib/sys_linux.h"
 
 #define SPINS 100
 
-static void pause_a_little(int turn) {
-    struct timespec moment = {.tv_nsec = 50000};
+void spin_pause(int turn) {
     if (turn < SPINS) {
         (void)SYS_CALL(SYS_sched_yield, 0, 0, 0, 0, 0, 0);
-    } else { /* whoever has it may have the lower priority */
-        (void)SYS_CALL(SYS_clock_nanosleep, CLOCK_MONOTONIC, 0, &moment, NULL, 0, 0);
+    } else {
+        sys_let_others_run();
     }
 }
 
@@ -29,7 +27,7 @@ signal_set spin_lock(struct spin *spin) {
         if (held != self && atomic_compare_exchange_strong(&spin->owner, &held, self)) {
             return before;
         }
-        pause_a_little(turn);
+        spin_pause(turn);
     }
 }
 

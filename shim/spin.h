@@ -24,4 +24,9 @@ struct spin {
 signal_set spin_lock(struct spin *spin);
 void spin_unlock(struct spin *spin, signal_set before);
 
+/* For a loop that looks for what another thread is just doing, in its turn number `turn`
+ * (from 0): gives way, and after a while sleeps a moment each time, since the other may
+ * have the lower priority. */
+void spin_pause(int turn);
+
 #endif
