@@ -14,6 +14,7 @@
 #define FILELOCK_SYS_LINUX_H
 
 #include <fcntl.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/mman.h>
@@ -247,17 +248,30 @@ static inline uid_t sys_geteuid(void) {
     return (uid_t)SYS_CALL(number, 0, 0, 0, 0, 0, 0);
 }
 
-/* Zeroed private memory in whole pages that costs nothing until it is touched;
- * NULL when there is none. mmap2 takes pages, but the offset is 0 here. */
-static inline void *sys_map(size_t size) {
-#ifdef SYS_mmap
-    long number = SYS_mmap;
+/* mmap(2): an address, or a negative errno value. On 32-bit x86 the number of mmap means
+ * an older call with one argument, which s390 has to this day. */
+static inline long sys_mmap(void *address, size_t size, int protection, int flags, int fd,
+                            int64_t offset) {
+#ifdef SYS_mmap2
+    return SYS_CALL(SYS_mmap2, address, size, protection, flags, fd, offset / 4096);
+#elif defined(__s390__)
+    const long arguments[] = {(long)address, (long)size, protection, flags, fd, (long)offset};
+    return SYS_CALL(SYS_mmap, arguments, 0, 0, 0, 0, 0);
 #else
-    long number = SYS_mmap2;
+    return SYS_CALL(SYS_mmap, address, size, protection, flags, fd, offset);
 #endif
-    long result = SYS_CALL(number, 0, size, PROT_READ | PROT_WRITE,
-                           MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    return result < 0 && result > -4096 ? NULL : (void *)result;
+}
+
+static inline bool sys_is_error(long result) {
+    return result < 0 && result > -4096;
+}
+
+/* Zeroed private memory in whole pages that costs nothing until it is touched;
+ * NULL when there is none. */
+static inline void *sys_map(size_t size) {
+    const int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE;
+    long result = sys_mmap(NULL, size, PROT_READ | PROT_WRITE, flags, -1, 0);
+    return sys_is_error(result) ? NULL : (void *)result;
 }
 
 /* A directory to look names up in, with no symbolic link on the way to it. */
@@ -277,13 +291,8 @@ static inline void sys_populate(void *from, size_t size) {
 /* A page of a file that can neither be read nor written: it keeps the open file
  * description alive. NULL when there is none. */
 static inline void *sys_map_file(int fd) {
-#ifdef SYS_mmap
-    long number = SYS_mmap;
-#else
-    long number = SYS_mmap2;
-#endif
-    long result = SYS_CALL(number, 0, 4096, PROT_NONE, MAP_SHARED, fd, 0);
-    return result < 0 && result > -4096 ? NULL : (void *)result;
+    long result = sys_mmap(NULL, 4096, PROT_NONE, MAP_SHARED, fd, 0);
+    return sys_is_error(result) ? NULL : (void *)result;
 }
 
 static inline void sys_unmap(void *address, size_t size) {

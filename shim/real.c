@@ -175,13 +175,8 @@ static int early_fclose(FILE *stream) {
 
 static void *raw_mmap64(void *address, size_t length, int protection, int flags, int fd,
                         int64_t offset) {
-#ifdef SYS_mmap2
-    long number = SYS_mmap2, where = (long)(offset / 4096);
-#else
-    long number = SYS_mmap, where = offset;
-#endif
-    long result = SYS_CALL(number, address, length, protection, flags, fd, where);
-    return result < 0 && result > -4096 ? (as_libc((int)result), MAP_FAILED) : (void *)result;
+    long result = sys_mmap(address, length, protection, flags, fd, offset);
+    return sys_is_error(result) ? (as_libc((int)result), MAP_FAILED) : (void *)result;
 }
 
 static void *raw_mmap(void *address, size_t length, int protection, int flags, int fd,
@@ -199,7 +194,7 @@ static void *raw_mremap(void *old, size_t old_length, size_t new_length, int fla
     void *wanted = va_arg(more, void *);
     va_end(more);
     long result = SYS_CALL(SYS_mremap, old, old_length, new_length, flags, wanted, 0);
-    return result < 0 && result > -4096 ? (as_libc((int)result), MAP_FAILED) : (void *)result;
+    return sys_is_error(result) ? (as_libc((int)result), MAP_FAILED) : (void *)result;
 }
 
 /* How lengths are passed differs between architectures, so these go to libc. */

@@ -147,7 +147,13 @@ bool moment_after(pid_t pid, long number) {
 }
 
 uint64_t moment_peek(pid_t pid, uint64_t address) {
-    return (uint64_t)ptrace(PTRACE_PEEKDATA, pid, (void *)(uintptr_t)address, NULL);
+    long words[sizeof(uint64_t) / sizeof(long)];
+    uint64_t value;
+    for (size_t i = 0; i < sizeof(value) / sizeof(long); i++) {
+        words[i] = ptrace(PTRACE_PEEKDATA, pid, (long *)(uintptr_t)address + i, NULL);
+    }
+    memcpy(&value, words, sizeof(value));
+    return value;
 }
 
 int moment_end(pid_t pid) {

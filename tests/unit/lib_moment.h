@@ -10,6 +10,7 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+#include "lib/sys_linux.h"
 #include "tests/support/harness.h"
 
 /* Runs body in a child, whose exit status is the result. It waits to be led on. */
@@ -38,6 +39,10 @@ extern uint64_t moment_arguments[6];
 
 /* Leads it on until it is about to make any: its number, -1 when it has ended. */
 long moment_next(pid_t pid);
+
+/* The numbers by which the library sleeps and sets timers. */
+#define CALL_OF_SLEEP SYS_TIME64(SYS_clock_nanosleep, SYS_clock_nanosleep_time64)
+#define CALL_OF_SETTIME SYS_TIME64(SYS_timer_settime, SYS_timer_settime64)
 
 /* Reads its memory. */
 uint64_t moment_peek(pid_t pid, uint64_t address);
