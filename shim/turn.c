@@ -75,3 +75,12 @@ uint64_t turn_of_writer(int fd) {
     }
     return began + moment;
 }
+
+bool turn_is_over(int fd) {
+    const struct timespec gap = clock_timespec(2 * GAP);
+    if (turn_of_writer(fd) != 0) {
+        return false;
+    }
+    (void)sys_sleep(&gap);
+    return turn_of_writer(fd) == 0;
+}

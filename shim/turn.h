@@ -48,4 +48,9 @@ bool turn_may_be_marked(const struct sys_stat *sidecar);
  * his turn; 0 when nobody waits. */
 uint64_t turn_of_writer(int fd);
 
+/* For a reader who stands back: whether nobody waits any more. That the mark is not there
+ * says so only if it does not come back: of many who look again and again some would
+ * always see it away, go in, and keep the writer out for as long as they read. */
+bool turn_is_over(int fd);
+
 #endif

@@ -213,7 +213,7 @@ int wait_for_turn(struct target *target, int fd, uint64_t until) {
     signal_set blocked = doing_hold_signals();
     int r = 0;
     telling_begin(target);
-    while (r == 0 && turn_of_writer(fd) != 0) {
+    while (r == 0 && !turn_is_over(fd)) {
         cancelling_test(blocked);
         r = backoff_sleep(&pause, turn, blocked);
         if (clock_now() >= target->telling.at) {

@@ -78,6 +78,23 @@ Test(turns, a_chain_of_readers_without_a_gap) {
     puppet_kill(readers[1]);
 }
 
+/* Nor may those in who stand back for the writer already and look again and again: his
+ * mark is away for a moment every second, and some of many would always see that. They
+ * keep the file for longer than that, so that there would be no end to it. */
+Test(turns, many_readers_that_stand_back) {
+    pid_t readers =
+        start_shell("*.csv", "exec perl -e 'for (1 .. 60) { if (!fork) { select undef, undef, "
+                             "undef, $_ / 20; while (!-e q(stop)) { open A, q(<), "
+                             "q(a.csv) or die; select undef, undef, undef, 3; close A } exit } } "
+                             "1 while wait > 0'");
+    struct puppet *writer = puppet_start("*.csv timeout=40s", NULL);
+    wait_for_readers();
+    cr_expect_eq(puppet_call(writer, "open a.csv 2"), 3);
+    put_file("stop", "");
+    (void)puppet_end(writer);
+    cr_expect_eq(end_shell(readers), 0);
+}
+
 /* Two readers of which one waits for the other, and a writer between them. */
 Test(turns, a_writer_between_two_readers_of_a_pipe) {
     cr_assert_eq(run_shell(NULL, "mkfifo go one"), 0);
