@@ -50,16 +50,20 @@ static void close_file(const struct taking *taking) {
 #define OPEN_AGAIN HOLDS_REPLACED
 
 /* How long a fork of another thread is waited for: until the time is up, but so many
- * pauses at least, since most are over by then, and so many at most. */
+ * pauses at least, since most are over by then, and so many at most. 0 or -ECANCELED. */
 #define FORK_PAUSES_LEAST 60   /* about 10 ms */
 #define FORK_PAUSES_MOST 10000 /* about 1.6 s */
 
-static void wait_for_forks(struct taking *taking, struct fork_watch *watch) {
+static int wait_for_forks(struct taking *taking, struct fork_watch *watch) {
     for (int i = 0; i < FORK_PAUSES_MOST && !fork_watch_begin(watch); i++) {
+        if (take_is_cancelled(taking)) {
+            return -ECANCELED;
+        }
         if (i >= FORK_PAUSES_LEAST && clock_now() >= take_until(taking)) {
             break;
         }
     }
+    return 0;
 }
 
 /* One try of open_file; or OPEN_AGAIN. */
@@ -67,8 +71,10 @@ static int open_and_note(struct taking *taking, struct fork_watch *watch) {
     struct filelock *lock = taking->lock;
     int fd;
     struct sidecar_id id;
-    wait_for_forks(taking, watch);
-    int r = sidecar_open(AT_FDCWD, lock->path, SIDECAR_PLAIN, NULL, &fd, &id);
+    int r = wait_for_forks(taking, watch);
+    if (r == 0) {
+        r = sidecar_open(AT_FDCWD, lock->path, SIDECAR_PLAIN, NULL, &fd, &id);
+    }
     if (r < 0) {
         return r;
     }
