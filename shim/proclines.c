@@ -9,9 +9,8 @@
 /* Most files here are shorter, and stacks may be small. */
 #define CHUNK 1024
 
-int proclines_each(int dirfd, const char *path, bool (*line)(const char *line, void *data),
-                   void *data) {
-    char buffer[CHUNK];
+int proclines_each_by(int dirfd, const char *path, char *buffer, size_t size,
+                      bool (*line)(const char *line, void *data), void *data) {
     int fd = sys_openat(dirfd, path, O_RDONLY | O_CLOEXEC, 0);
     if (fd < 0) {
         return fd;
@@ -19,7 +18,7 @@ int proclines_each(int dirfd, const char *path, bool (*line)(const char *line, v
     size_t filled = 0;
     bool stopped = false, skip = false; /* the rest of a line that was cut */
     while (!stopped) {
-        ssize_t n = sys_read(fd, buffer + filled, CHUNK - 1 - filled);
+        ssize_t n = sys_read(fd, buffer + filled, size - 1 - filled);
         if (n <= 0) {
             break;
         }
@@ -34,7 +33,7 @@ int proclines_each(int dirfd, const char *path, bool (*line)(const char *line, v
         }
         filled -= (size_t)(start - buffer);
         memmove(buffer, start, filled);
-        if (!stopped && filled == CHUNK - 1) {
+        if (!stopped && filled == size - 1) {
             buffer[filled] = '\0';
             stopped = !skip && line(buffer, data);
             skip = true;
@@ -47,6 +46,12 @@ int proclines_each(int dirfd, const char *path, bool (*line)(const char *line, v
     }
     (void)sys_close(fd);
     return stopped;
+}
+
+int proclines_each(int dirfd, const char *path, bool (*line)(const char *line, void *data),
+                   void *data) {
+    char buffer[CHUNK];
+    return proclines_each_by(dirfd, path, buffer, sizeof(buffer), line, data);
 }
 
 int proclines_each_number(int dirfd, const char *path,

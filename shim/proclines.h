@@ -8,6 +8,7 @@
 #define AUTOLOCK_PROCLINES_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <sys/types.h>
 
 #include "shim/text.h"
@@ -17,6 +18,12 @@
  * stopped, 0 at the end, or the negative errno value that opening failed with. */
 int proclines_each(int dirfd, const char *path, bool (*line)(const char *line, void *data),
                    void *data);
+
+/* The same for one that changes between two reads of it: at most `size` bytes at a time go
+ * into the buffer. The kernel gives a page at most, and what it gives at once belongs
+ * together. */
+int proclines_each_by(int dirfd, const char *path, char *buffer, size_t size,
+                      bool (*line)(const char *line, void *data), void *data);
 
 /* Calls entry() for each numeric name in a directory, in the same way. */
 int proclines_each_number(int dirfd, const char *path,

@@ -119,9 +119,19 @@ static bool visit_line(const char *line, void *data) {
     return parse(line, &lock) && visit->visit(&lock, visit->data);
 }
 
+/* Of as many bytes as the kernel gives at once there is always room (a page, and what is
+ * left of the one before). Not on the stack, which may be small. */
+#define LOCKS_SIZE 8192
+
 int proclocks_each(lock_visitor *visit, void *data) {
     struct visit both = {visit, data};
-    return proclines_each(AT_FDCWD, "/proc/locks", visit_line, &both);
+    char *buffer = sys_map(LOCKS_SIZE);
+    if (!buffer) {
+        return proclines_each(AT_FDCWD, "/proc/locks", visit_line, &both);
+    }
+    int r = proclines_each_by(AT_FDCWD, "/proc/locks", buffer, LOCKS_SIZE, visit_line, &both);
+    sys_unmap(buffer, LOCKS_SIZE);
+    return r;
 }
 
 struct descriptor_visit {

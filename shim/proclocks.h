@@ -43,7 +43,9 @@ struct lock_line {
 };
 typedef bool lock_visitor(const struct lock_line *line, void *data);
 
-/* All such locks of the machine and those who wait, until visit() returns true.
+/* All such locks of the machine and those who wait, until visit() returns true. Where they
+ * fill more than a page, some that are there all the time can be missed: the kernel goes on
+ * where it stopped by counting, and others before that may have ended meanwhile.
  * Returns as proclines_each. */
 int proclocks_each(lock_visitor *visit, void *data);
 
