@@ -115,13 +115,13 @@ HAND_OVER static int wait_in_queue(struct taking *taking, int operation) {
     if (until == 0) {
         return -ETIMEDOUT;
     }
+    taking->has_waited = true;
     if (taking->holds_signals) {
         return flock_wait_blocked(taking->hold->fd, operation, until, FLOCK_WAIT_AGAIN,
                                   taking->blocked, &taking->wait);
     }
     int r = flock_wait(taking->hold->fd, operation, until, &taking->wait, &taking->blocked);
     taking->holds_signals = r != 0;
-    taking->has_waited = true;
     return r;
 }
 
