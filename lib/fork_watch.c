@@ -21,10 +21,6 @@ static void pause_shortly(void) {
 }
 
 bool fork_watch_begin(struct fork_watch *watch) {
-    if (watch->times == PATIENCE && !watch->impatient) {
-        watch->impatient = true;
-        atomic_fetch_add(&impatient, 1);
-    }
     watch->begun = atomic_load(&begun);
     if (atomic_load(&going_on) <= ours) {
         return true;
@@ -35,12 +31,14 @@ bool fork_watch_begin(struct fork_watch *watch) {
 
 bool fork_watch_passed(struct fork_watch *watch) {
     bool passed = atomic_load(&begun) == watch->begun;
-    watch->times += !passed;
+    if (!passed && ++watch->times == PATIENCE) { /* once */
+        atomic_fetch_add(&impatient, 1);
+    }
     return passed;
 }
 
 void fork_watch_end(const struct fork_watch *watch) {
-    if (watch->impatient) {
+    if (watch->times >= PATIENCE) {
         unsigned count = atomic_load(&impatient); /* 0 in the child of a fork meanwhile */
         while (count > 0 && !atomic_compare_exchange_weak(&impatient, &count, count - 1)) {
         }

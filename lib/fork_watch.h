@@ -22,7 +22,6 @@
 struct fork_watch {
     unsigned begun; /* forks, when the file was about to be opened */
     unsigned times; /* that it has been opened for nothing; 0 at first */
-    bool impatient; /* false at first */
 };
 
 /* Before the file is opened. False, after a short pause, where a fork of another thread
