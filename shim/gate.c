@@ -1,13 +1,12 @@
 #include "shim/gate.h"
 
 #include <stdatomic.h>
-#include <time.h>
 
 #include "lib/clock.h"
 #include "lib/sys_linux.h"
+#include "shim/spin.h"
 #include "shim/table.h"
 
-#define SPINS 100
 #define PATIENCE_INSIDE (100 * CLOCK_MILLISECOND) /* for a fork that does not end */
 #define PATIENCE_OUTSIDE CLOCK_SECOND             /* for those who do not come out */
 
@@ -34,8 +33,7 @@ bool gate_has_threads(void) {
 
 /* Waits a moment. False when it has taken too long. */
 static bool pause_until(uint64_t until) {
-    struct timespec moment = {.tv_nsec = 50000};
-    (void)SYS_CALL(SYS_clock_nanosleep, CLOCK_MONOTONIC, 0, &moment, NULL, 0, 0);
+    sys_let_others_run();
     return clock_now() < until;
 }
 
@@ -74,11 +72,7 @@ struct gate gate_enter_alone(void) {
     gate.alone = gate.entered;
     for (int i = 0; gate.alone && atomic_flag_test_and_set_explicit(&taken, memory_order_acquire);
          i++) {
-        if (i < SPINS) {
-            (void)SYS_CALL(SYS_sched_yield, 0, 0, 0, 0, 0, 0);
-        } else { /* whoever is in may have the lower priority */
-            (void)pause_until(0);
-        }
+        spin_pause(i);
     }
     return gate;
 }

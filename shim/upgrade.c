@@ -32,7 +32,7 @@ static void wait_for_tick(const struct sys_stat *data) {
         if (!later(data->ctime, now)) {
             return;
         }
-        (void)SYS_CALL(SYS_clock_nanosleep, CLOCK_MONOTONIC, 0, &short_while, NULL, 0, 0);
+        (void)sys_sleep(&short_while);
     }
 }
 
