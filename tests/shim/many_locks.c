@@ -5,13 +5,9 @@
  */
 #include <criterion/criterion.h>
 #include <fcntl.h>
-#include <sched.h>
-#include <signal.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/syscall.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include "tests/support/harness.h"
@@ -19,17 +15,8 @@
 
 /* The list has a part for each processor, newest first: all of ours stand in one. */
 static void begin(void) {
-    cpu_set_t all, one;
-    size_t first = 0;
-    scenario_begin();
-    put_file("a.csv", "0\n");
-    cr_assert_eq(sched_getaffinity(0, sizeof(all), &all), 0);
-    while (!CPU_ISSET(first, &all)) {
-        first++;
-    }
-    CPU_ZERO(&one);
-    CPU_SET(first, &one);
-    cr_assert_eq(sched_setaffinity(0, sizeof(one), &one), 0);
+    scenario_begin_with_file();
+    stay_on_one_processor();
 }
 
 TestSuite(many_locks, .init = begin, .fini = scenario_end, .timeout = 180);

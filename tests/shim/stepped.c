@@ -8,7 +8,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
-#include <sched.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -27,16 +26,7 @@ static void begin(void) {
     scenario_begin();
     put_file("a.csv", "1\n");
     /* One processor for both: they take turns all the time. */
-    cpu_set_t all, one;
-    cr_assert_eq(sched_getaffinity(0, sizeof(all), &all), 0);
-    CPU_ZERO(&one);
-    for (size_t i = 0; i < CPU_SETSIZE; i++) {
-        if (CPU_ISSET(i, &all)) {
-            CPU_SET(i, &one);
-            break;
-        }
-    }
-    cr_assert_eq(sched_setaffinity(0, sizeof(one), &one), 0);
+    stay_on_one_processor();
 }
 
 TestSuite(stepped, .init = begin, .fini = scenario_end, .timeout = 400);

@@ -3,7 +3,6 @@
 #include <criterion/criterion.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -238,18 +237,6 @@ Test(turns, a_jump_out_of_an_upgrade_takes_the_mark_along) {
                  0, "the sidecar has a record lock of a writer that waits no more");
     stranger_leaves(stranger);
     (void)puppet_end(writer);
-}
-
-static void stay_on_one_processor(void) {
-    cpu_set_t may, one;
-    CPU_ZERO(&one);
-    cr_assert_eq(sched_getaffinity(0, sizeof(may), &may), 0);
-    for (size_t i = 0; CPU_COUNT(&one) == 0; i++) {
-        if (CPU_ISSET(i, &may)) {
-            CPU_SET(i, &one);
-        }
-    }
-    cr_assert_eq(sched_setaffinity(0, sizeof(one), &one), 0);
 }
 
 /* Who locks the sidecar by fcntl waits no longer than a moment for the mark: not even

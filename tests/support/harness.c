@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -43,6 +44,18 @@ void scenario_begin(void) {
 void scenario_begin_with_file(void) {
     scenario_begin();
     put_file("a.csv", "0\n");
+}
+
+void stay_on_one_processor(void) {
+    cpu_set_t may, one;
+    CPU_ZERO(&one);
+    cr_assert_eq(sched_getaffinity(0, sizeof(may), &may), 0);
+    for (size_t i = 0; CPU_COUNT(&one) == 0; i++) {
+        if (CPU_ISSET(i, &may)) {
+            CPU_SET(i, &one);
+        }
+    }
+    cr_assert_eq(sched_setaffinity(0, sizeof(one), &one), 0);
 }
 
 void scenario_end(void) {

@@ -29,6 +29,8 @@ void scenario_begin(void);
 void scenario_end(void);
 /* The same, with the file a.csv in it: "0\n". */
 void scenario_begin_with_file(void);
+/* The calling thread, and whom it starts from now on, run on one processor only. */
+void stay_on_one_processor(void);
 /* Instead of cr_skip_test: Criterion calls no .fini after a test that was skipped. */
 #define scenario_skip(...)                                                                         \
     do {                                                                                           \
